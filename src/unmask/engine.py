@@ -1,0 +1,77 @@
+"""A function over many items: here, or in processes.
+
+Knows nothing of video. One item's failure is an outcome and not the end; a worker that dies
+takes only the items it held.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Generic, TypeVar
+
+from unmask.errors import UnmaskError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Item, Result]):
+    """What became of one item: a result or an error."""
+
+    item: Item
+    result: Result | None
+    error: UnmaskError | None
+
+
+def run(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int = 1
+) -> Iterator[Outcome[Item, Result]]:
+    """Yield an outcome for each item as it finishes, in any order if `workers` > 1.
+
+    Only UnmaskError is an outcome; any other exception is a bug and is raised. `function` and
+    the items must be picklable if `workers` > 1. Leaving the iteration early (an interrupt)
+    cancels what has not begun.
+    """
+    if workers <= 1 or len(items) <= 1:
+        for item in items:
+            yield _attempt(function, item)
+        return
+    waiting = list(items)
+    workers = min(workers, len(waiting))
+    while waiting:
+        died: list[Item] = []
+        # spawn: forking a process whose libraries run threads can hang
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), _few_threads, (workers,))
+        try:
+            futures: dict[Future[Outcome[Item, Result]], Item] = {
+                pool.submit(_attempt, function, item): item for item in waiting
+            }
+            for future in as_completed(futures):
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    died.append(futures[future])
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        # A dead worker breaks its whole pool. Alone, the item that did it gives itself away.
+        if died and workers == 1:
+            yield Outcome(died.pop(0), None, UnmaskError("the worker process died"))
+        waiting, workers = died, 1
+
+
+def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Result]:
+    try:
+        return Outcome(item, function(item), None)
+    except UnmaskError as error:
+        return Outcome(item, None, error)
+
+
+def _few_threads(workers: int) -> None:
+    """In a worker: share the cores instead of fighting over them."""
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))

@@ -1,0 +1,275 @@
+"""Face tracks <-> `.pt` files: one writer, one validating reader.
+
+The file is a plain dictionary of tensors, numbers, strings and lists, so that anybody reads it
+with nothing but `torch.load(path, weights_only=True)`:
+
+    windows          num_windows windows, each (30, 3, 224, 224) uint8 RGB: one tensor of
+                     (num_windows, 30, 3, 224, 224) where the windows start at even distances,
+                     else a list, because no tensor can be a view at uneven distances
+    timestamps       [(start, end)], seconds, one pair a window
+    num_windows, sequence_length, target_fps, image_size
+    faces            (N, 3, S, S) uint8: every face once; `windows` are views on it
+    times            (N,) float64 seconds
+    boxes            (N, 4) float32, x0 y0 x1 y1 in pixels of the frame
+    track_ids        (N,) int64, ascending: which person
+    overlap, margin, people, sampled, duration, video, warnings, format
+
+A video of fewer faces than `sequence_length` has one shorter window; one without faces none.
+Files in the design document's own form (`windows` as float, nothing below `image_size`) load too.
+"""
+
+import pickle
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unmask.atomic import replacing
+from unmask.errors import StoreError
+from unmask.faces import FaceTrack
+from unmask.windows import Window, make_windows
+
+FORMAT = 1
+SUFFIX = ".pt"
+
+
+@dataclass(frozen=True)
+class FaceSpec:
+    """How faces are sampled, cropped and cut into windows; a model is bound to the one it
+    was trained on.
+
+    Attributes:
+        target_fps: samples a second.
+        image_size: side of a crop in pixels.
+        margin: pixels of the crop, both sides together, around the detector's box.
+        sequence_length: faces a window.
+        overlap: faces that successive windows share.
+        people: whose faces: "largest", "all" or a number (see unmask.faces.Tracker).
+    """
+
+    target_fps: float = 3
+    image_size: int = 224
+    margin: int = 0
+    sequence_length: int = 30
+    overlap: int = 6
+    people: str | int = "largest"
+
+    def differences(self, other: "FaceSpec") -> list[str]:
+        """What sets two specifications apart for a model; whose faces they are does not."""
+        return [
+            f"{name} {value} (not {getattr(other, name)})"
+            for name, value in asdict(self).items()
+            if name != "people" and value != getattr(other, name)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class ProcessedVideo:
+    """The faces of one video, as preprocessing leaves them and a model takes them.
+
+    Attributes:
+        video: name of the video file.
+        tracks: the people, see FaceTrack.
+        sampled: frames that were looked at, with or without a face.
+        spec: how it was made.
+        duration: seconds of video that were read.
+        warnings: what went wrong without ending it.
+    """
+
+    video: str
+    tracks: tuple[FaceTrack, ...]
+    sampled: int
+    spec: FaceSpec
+    duration: float
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def windows(self) -> list[tuple[int, Window]]:
+        """(index of the track, window), track by track."""
+        return [
+            (index, window)
+            for index, track in enumerate(self.tracks)
+            for window in make_windows(len(track), self.spec.sequence_length, self.spec.overlap)
+        ]
+
+    @property
+    def coverage(self) -> float:
+        """Share of the sampled frames that hold at least one face, 0 to 1."""
+        times = {float(t) for track in self.tracks for t in track.times}
+        return min(1.0, len(times) / self.sampled) if self.sampled else 0.0
+
+
+def write(path: str | Path, video: ProcessedVideo) -> None:
+    """Write a `.pt` file, atomically.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    spec, size = video.spec, video.spec.image_size
+    tracks = video.tracks
+    faces = torch.empty(sum(map(len, tracks)), 3, size, size, dtype=torch.uint8)
+    offsets = np.cumsum([0, *map(len, tracks)])
+    for track, offset in zip(tracks, offsets, strict=False):
+        crops = torch.from_numpy(track.crops).permute(0, 3, 1, 2)
+        faces[offset : offset + len(track)] = crops
+    spans = [(int(offsets[i]) + w.start, int(offsets[i]) + w.stop) for i, w in video.windows]
+    times = np.concatenate([track.times for track in tracks] or [np.zeros(0)])
+    boxes = np.concatenate([track.boxes for track in tracks] or [np.zeros((0, 4), np.float32)])
+    content = {
+        "windows": _views(faces, spans, spec.sequence_length),
+        "timestamps": [(float(times[a]), float(times[b - 1])) for a, b in spans],
+        "num_windows": len(spans),
+        **asdict(spec),
+        "faces": faces,
+        "times": torch.from_numpy(times),
+        "boxes": torch.from_numpy(boxes),
+        "track_ids": torch.tensor([t.id for t in tracks for _ in t.times], dtype=torch.int64),
+        "sampled": video.sampled,
+        "duration": video.duration,
+        "video": video.video,
+        "warnings": list(video.warnings),
+        "format": FORMAT,
+    }
+    with replacing(path) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # how torch reports a full disk
+            raise OSError(str(error).splitlines()[0]) from error
+
+
+def _views(faces: Tensor, spans: list[tuple[int, int]], length: int) -> Tensor | list[Tensor]:
+    """Windows as views on the storage of `faces`: one tensor if the starts are evenly spaced."""
+    if not spans:
+        return faces.new_empty(0, length, *faces.shape[1:])
+    steps = {b[0] - a[0] for a, b in zip(spans, spans[1:], strict=False)}
+    lengths = {stop - start for start, stop in spans}
+    if len(steps) > 1 or len(lengths) > 1:
+        return [faces[start:stop] for start, stop in spans]
+    step, own = steps.pop() if steps else 0, faces.stride()
+    return faces.as_strided(
+        (len(spans), lengths.pop(), *faces.shape[1:]), (step * own[0], *own), spans[0][0] * own[0]
+    )
+
+
+def read(path: str | Path) -> ProcessedVideo:
+    """Read a `.pt` file. Faces stay on disk, mapped into memory, until they are used.
+
+    Raises:
+        StoreError: missing, not a file of tensors, unsafe to load, or of the wrong form.
+    """
+    path = Path(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError:
+        raise StoreError(path, "no such file") from None
+    except pickle.UnpicklingError:
+        raise StoreError(path, "holds more than tensors and plain values; not loaded") from None
+    except Exception as error:  # a damaged archive fails in many ways
+        raise StoreError(path, f"not a .pt file that can be read ({_line(error)})") from error
+    if not isinstance(content, dict):
+        raise StoreError(path, f"holds a {type(content).__name__}, not preprocessed faces")
+    try:
+        return _parse(path, content) if "faces" in content else _parse_document(path, content)
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
+        cause = f"key {error} is missing" if isinstance(error, KeyError) else _line(error)
+        raise StoreError(path, f"not preprocessed faces: {cause}") from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+
+
+def _parse(path: Path, content: dict[str, Any]) -> ProcessedVideo:
+    if content["format"] != FORMAT:
+        raise ValueError(f"format {content['format']!r}; this version reads {FORMAT}")
+    faces, times = content["faces"], content["times"]
+    boxes, ids = content["boxes"], content["track_ids"]
+    spec = FaceSpec(
+        float(content["target_fps"]),
+        int(content["image_size"]),
+        int(content["margin"]),
+        int(content["sequence_length"]),
+        int(content["overlap"]),
+        content["people"],
+    )
+    count, size = len(times), spec.image_size
+    _expect("faces", faces, (count, 3, size, size), torch.uint8)
+    _expect("times", times, (count,), torch.float64)
+    _expect("boxes", boxes, (count, 4), torch.float32)
+    _expect("track_ids", ids, (count,), torch.int64)
+    make_windows(count, spec.sequence_length, spec.overlap)  # refuses impossible lengths
+    tracks = []
+    for number in ids.unique().tolist():
+        where = (ids == number).nonzero()[:, 0]
+        rows = slice(int(where[0]), int(where[-1]) + 1)
+        if rows.stop - rows.start != len(where) or (times[rows].diff() <= 0).any():
+            raise ValueError("the faces of a track must be together and in order of time")
+        crops = faces[rows].permute(0, 2, 3, 1).numpy()
+        tracks.append(FaceTrack(int(number), times[rows].numpy(), boxes[rows].numpy(), crops))
+    sampled, duration = int(content["sampled"]), float(content["duration"])
+    warnings = tuple(str(warning) for warning in content["warnings"])
+    return ProcessedVideo(
+        str(content["video"]), tuple(tracks), sampled, spec, duration, warnings
+    )
+
+
+def _expect(name: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """A contiguous tensor of this shape: strides that repeat memory would be a bomb."""
+    if not isinstance(value, Tensor) or value.dtype != dtype or tuple(value.shape) != shape:
+        have = f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value)
+        raise ValueError(f"{name} must be {shape} {dtype}, not {have}")
+    if not value.is_contiguous():
+        raise ValueError(f"{name} must be contiguous")
+
+
+def _parse_document(path: Path, content: dict[str, Any]) -> ProcessedVideo:
+    """The design document's own form: float windows that overlap, each face several times."""
+    windows, stamps = content["windows"], content["timestamps"]
+    length, size = int(content["sequence_length"]), int(content["image_size"])
+    if not isinstance(windows, Tensor) or len(stamps) != len(windows):
+        raise ValueError("windows must be a tensor with one pair of timestamps a window")
+    spec = FaceSpec(float(content["target_fps"]), size, sequence_length=length)
+    if windows.numel() == 0:
+        return ProcessedVideo(path.stem, (), 0, spec, 0.0)
+    _expect("windows", windows, (len(windows), windows.shape[1], 3, size, size), windows.dtype)
+    faces, times = _to_uint8(windows), []
+    for start, end in stamps:
+        times.append(np.linspace(float(start), float(end), windows.shape[1]))
+    # Join the windows where the end of one is the beginning of the next.
+    parts, clock = [faces[0]], [times[0]]
+    for before, after, seconds in zip(faces, faces[1:], times[1:], strict=False):
+        shared = next(k for k in range(len(after), -1, -1) if _same_end(before, after, k))
+        parts.append(after[shared:])
+        clock.append(seconds[shared:])
+    all_times = np.maximum.accumulate(np.concatenate(clock))
+    all_times = all_times + np.arange(len(all_times)) * 1e-9  # strictly increasing
+    crops = torch.cat(parts).permute(0, 2, 3, 1).contiguous().numpy()
+    track = FaceTrack(0, all_times, np.zeros((len(crops), 4), np.float32), crops)
+    return ProcessedVideo(path.stem, (track,), len(crops), spec, float(all_times[-1]))
+
+
+def _same_end(before: Tensor, after: Tensor, k: int) -> bool:
+    return k == 0 or torch.equal(before[-k:], after[:k])
+
+
+def _to_uint8(windows: Tensor) -> Tensor:
+    """Undo MTCNN's (x - 127.5) / 128, or a scale of 0 to 1; uint8 stays."""
+    if windows.dtype == torch.uint8:
+        return windows
+    low, high = windows.aminmax()
+    if low < 0:
+        windows = windows * 128 + 127.5
+    elif high <= 1:
+        windows = windows * 255
+    return windows.round().clamp(0, 255).to(torch.uint8)
+
+
+def window_faces(video: ProcessedVideo, track: int, window: Window) -> NDArray[np.uint8]:
+    """The faces of a window as (n, 3, S, S) uint8, n = stop - start, unpadded."""
+    crops = video.tracks[track].crops[window.start : window.stop]
+    return np.ascontiguousarray(crops.transpose(0, 3, 1, 2))
