@@ -18,13 +18,12 @@ from torch import Tensor
 from unmask.faces.mtcnn import ONet, PNet, RNet
 
 # their layer names, in the order in which ours are defined
+CONVOLUTIONS = ["conv1", "prelu1", "conv2", "prelu2", "conv3", "prelu3"]
+DECISIONS = ["dense6_1", "dense6_2", "dense6_3"]
 LAYERS = {
-    "pnet": ["conv1", "prelu1", "conv2", "prelu2", "conv3", "prelu3", "conv4_1", "conv4_2"],
-    "rnet": "conv1 prelu1 conv2 prelu2 conv3 prelu3 dense4 prelu4 dense5_1 dense5_2".split(),
-    "onet": (
-        "conv1 prelu1 conv2 prelu2 conv3 prelu3 conv4 prelu4 dense5 prelu5 "
-        "dense6_1 dense6_2 dense6_3"
-    ).split(),
+    "pnet": [*CONVOLUTIONS, "conv4_1", "conv4_2"],
+    "rnet": [*CONVOLUTIONS, "dense4", "prelu4", "dense5_1", "dense5_2"],
+    "onet": [*CONVOLUTIONS, "conv4", "prelu4", "dense5", "prelu5", *DECISIONS],
 }
 FLATTENED = {"rnet.dense4.weight": (64, 3, 3), "onet.dense5.weight": (128, 3, 3)}
 

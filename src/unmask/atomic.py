@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from unmask.errors import FileError
 
@@ -39,3 +40,14 @@ def write_text(path: str | Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def save_tensors(path: str | Path, content: Any) -> None:
+    """`torch.save`, atomically."""
+    import torch  # late: the command's help must not wait for it
+
+    with replacing(path) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # how torch reports a full disk
+            raise OSError(str(error).splitlines()[0]) from error

@@ -10,7 +10,8 @@ from unmask import engine, store
 from unmask.corpora import TABLE, read_table, write_table
 from unmask.errors import CorpusError, FileError, StoreError, UnmaskError, VideoError
 from unmask.faces import MTCNN, Tracker
-from unmask.store import FaceSpec, ProcessedVideo
+from unmask.spec import FaceSpec
+from unmask.store import ProcessedVideo
 from unmask.video import Frame, Video, find_videos
 
 _FRAMES_AT_ONCE = 8  # detected together

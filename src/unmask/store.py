@@ -21,6 +21,7 @@ Files in the design document's own form (`windows` as float, nothing below `imag
 import pickle
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,43 +30,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unmask.atomic import replacing
+from unmask.atomic import save_tensors
 from unmask.errors import StoreError
 from unmask.faces import FaceTrack
+from unmask.spec import FaceSpec
 from unmask.windows import Window, make_windows
 
 FORMAT = 1
 SUFFIX = ".pt"
-
-
-@dataclass(frozen=True)
-class FaceSpec:
-    """How faces are sampled, cropped and cut into windows; a model is bound to the one it
-    was trained on.
-
-    Attributes:
-        target_fps: samples a second.
-        image_size: side of a crop in pixels.
-        margin: pixels of the crop, both sides together, around the detector's box.
-        sequence_length: faces a window.
-        overlap: faces that successive windows share.
-        people: whose faces: "largest", "all" or a number (see unmask.faces.Tracker).
-    """
-
-    target_fps: float = 3
-    image_size: int = 224
-    margin: int = 0
-    sequence_length: int = 30
-    overlap: int = 6
-    people: str | int = "largest"
-
-    def differences(self, other: "FaceSpec") -> list[str]:
-        """What sets two specifications apart for a model; whose faces they are does not."""
-        return [
-            f"{name} {value} (not {getattr(other, name)})"
-            for name, value in asdict(self).items()
-            if name != "people" and value != getattr(other, name)
-        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,18 +107,14 @@ def write(path: str | Path, video: ProcessedVideo) -> None:
         "warnings": list(video.warnings),
         "format": FORMAT,
     }
-    with replacing(path) as temporary:
-        try:
-            torch.save(content, temporary)
-        except RuntimeError as error:  # how torch reports a full disk
-            raise OSError(str(error).splitlines()[0]) from error
+    save_tensors(path, content)
 
 
 def _views(faces: Tensor, spans: list[tuple[int, int]], length: int) -> Tensor | list[Tensor]:
     """Windows as views on the storage of `faces`: one tensor if the starts are evenly spaced."""
     if not spans:
         return faces.new_empty(0, length, *faces.shape[1:])
-    steps = {b[0] - a[0] for a, b in zip(spans, spans[1:], strict=False)}
+    steps = {b[0] - a[0] for a, b in pairwise(spans)}
     lengths = {stop - start for start, stop in spans}
     if len(steps) > 1 or len(lengths) > 1:
         return [faces[start:stop] for start, stop in spans]
@@ -213,9 +181,7 @@ def _parse(path: Path, content: dict[str, Any]) -> ProcessedVideo:
         tracks.append(FaceTrack(int(number), times[rows].numpy(), boxes[rows].numpy(), crops))
     sampled, duration = int(content["sampled"]), float(content["duration"])
     warnings = tuple(str(warning) for warning in content["warnings"])
-    return ProcessedVideo(
-        str(content["video"]), tuple(tracks), sampled, spec, duration, warnings
-    )
+    return ProcessedVideo(str(content["video"]), tuple(tracks), sampled, spec, duration, warnings)
 
 
 def _expect(name: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype) -> None:

@@ -20,7 +20,11 @@ from numpy.typing import NDArray
 from unmask.errors import UsageError, VideoError
 
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .m2ts .mts .wmv .flv .3gp .ogv .gif".split()
+    f".{suffix}"
+    for suffix in (
+        *("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts"),
+        *("m2ts", "mts", "wmv", "flv", "3gp", "ogv", "gif"),
+    )
 )
 # Demuxers that read one self-contained file. No hls, concat, sdp, dash, image2 or device.
 _FORMATS = (
@@ -74,7 +78,7 @@ class Video:
         self._max_pixels = max_pixels
         self._file = _open_file(self.path)
         try:
-            self._container = av.open(self._file, options={"format_whitelist": _FORMATS})
+            self._container = av.open(self._file, "r", options={"format_whitelist": _FORMATS})
         except (FFmpegError, OSError, ValueError) as error:
             self._file.close()
             raise VideoError(path, "not a video that can be read (damaged, or no video)") from error
@@ -202,11 +206,11 @@ class Video:
         width = picture.width
         if aspect and aspect > 0 and aspect != 1:
             width = max(1, min(round(width * aspect), self._max_pixels // picture.height))
-        rgb = picture.to_ndarray(format="rgb24", width=width)
+        rgb = np.asarray(picture.to_ndarray(format="rgb24", width=width), dtype=np.uint8)
         quarter_turns = round(picture.rotation / 90) % 4
         if quarter_turns:
             rgb = np.ascontiguousarray(np.rot90(rgb, quarter_turns))
-        return Frame(index, time, np.asarray(rgb, dtype=np.uint8))
+        return Frame(index, time, rgb)
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self._max_pixels:

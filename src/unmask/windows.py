@@ -60,9 +60,3 @@ def average_windows(
         total[window.start : window.stop] += score[: window.stop - window.start]
         seen[window.start : window.stop] += 1
     return total / seen
-
-
-def format_timestamp(seconds: float) -> str:
-    """Seconds -> "HH:MM:SS", rounded down, as a player shows it."""
-    whole = int(seconds + 1e-6)
-    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"

@@ -1,6 +1,5 @@
 """A table of videos -> train, val and test, on disk as links."""
 
-import os
 import random
 import shutil
 from collections import defaultdict
@@ -150,4 +149,4 @@ def _place(source: Path, place: Path, copy: bool) -> None:
             shutil.copy2(source, temporary)
     elif not (place.is_symlink() and place.resolve() == source.resolve()):
         with replacing(place) as temporary:
-            os.symlink(source.resolve(), temporary)
+            temporary.symlink_to(source.resolve())

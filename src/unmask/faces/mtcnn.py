@@ -154,7 +154,7 @@ class MTCNN:
                 {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
             )
             net.requires_grad_(False).eval().to(self.device)
-        self._pnet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._pnet.to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
@@ -168,9 +168,10 @@ class MTCNN:
         """
         if not frames:
             return []
-        height, width = frames[0].shape[:2]
         owner, boxes = self._propose(frames)
-        integrals = [cv2.integral(frame, sdepth=cv2.CV_32S) for frame in frames]
+        integrals = [
+            np.asarray(cv2.integral(frame, sdepth=cv2.CV_32S), np.int32) for frame in frames
+        ]
 
         patches = self._patches(integrals, owner, boxes, 24)
         score, shift = _in_chunks(self._rnet, patches)
@@ -217,8 +218,8 @@ class MTCNN:
         owner, box, score, shift = (torch.cat(t).cpu() for t in (owners, boxes, scores, shifts))
         keep = batched_nms(box, score, owner, 0.7)
         box, shift = box[keep], shift[keep]
-        size = (box[:, 2:] - box[:, :2]).repeat(1, 2)
-        return owner[keep], _square(box + shift * size)
+        sides = (box[:, 2:] - box[:, :2]).repeat(1, 2)
+        return owner[keep], _square(box + shift * sides)
 
     def _scales(self, side: int) -> list[float]:
         scale = 12.0 / self.min_face_size

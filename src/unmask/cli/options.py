@@ -1,0 +1,33 @@
+"""Options and habits that several verbs share."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+device = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
+)
+workers = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=max(1, min(4, os.cpu_count() or 1)),
+    show_default="up to 4, one a core",
+    help="Processes.",
+)
+
+
+def progress(label: str, quiet: bool) -> Callable[[int, int], None]:
+    """A bar on standard error, on a terminal only, moved by calls of (finished, total)."""
+    from tqdm import tqdm
+
+    bar: Any = tqdm(desc=label, disable=True if quiet else None, leave=False, dynamic_ncols=True)
+
+    def move(finished: int, total: int) -> None:
+        bar.total = total
+        bar.update(finished - bar.n)
+        if finished == total:
+            bar.close()
+
+    return move

@@ -1,0 +1,98 @@
+"""unmask predict: is this video manipulated, and when?"""
+
+import glob
+from pathlib import Path
+
+import click
+
+from unmask.cli import options
+
+
+@click.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--model", metavar="FOLDER|FILE.pth", help="What `unmask train` left, or a .pth.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "jsonl", "csv"]),
+    default="text",
+    show_default=True,
+    help="jsonl is written as each video finishes.",
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write here instead.")
+@click.option("--faces", metavar="largest|all|N", help="Whose faces; default: the model's choice.")
+@options.device
+@click.pass_obj
+def predict(
+    quiet: bool,
+    paths: tuple[str, ...],
+    model: str | None,
+    form: str,
+    output: str | None,
+    faces: str | None,
+    device: str,
+) -> int:
+    """Judge videos, preprocessed .pt files, folders of them, or globs."""
+    from unmask import report
+    from unmask.atomic import write_text
+    from unmask.detector import Detector, Prediction
+    from unmask.errors import FileError, UsageError
+
+    if model is None:
+        raise UsageError(
+            "no weights come with this version: name a model with --model "
+            "(a folder that `unmask train` left, or a .pth file)"
+        )
+    inputs = [found for path in paths for found in _expand(path)]
+    detector = Detector.from_pretrained(model, people=faces, device=device)
+    move = options.progress("predict", quiet)
+    done: list[Prediction] = []
+    stream = click.open_file(output or "-", "w") if form == "jsonl" else None
+    try:
+        for prediction in detector.predict_many(inputs):
+            done.append(prediction)
+            move(len(done), len(inputs))
+            if stream is not None:
+                stream.write(report.as_jsonl(prediction))
+                stream.flush()
+            elif form == "text" and output is None:
+                click.echo(report.as_text(prediction), nl=False)
+    except OSError as error:
+        raise FileError(output or "standard output", f"cannot be written: {error}") from error
+    finally:  # an interrupt keeps what is finished
+        if stream is not None and output is not None:
+            stream.close()
+        if done and form != "jsonl" and not (form == "text" and output is None):
+            if form == "json":
+                text = report.as_json(done)
+            elif form == "csv":
+                text = report.as_csv(done)
+            else:
+                text = "".join(map(report.as_text, done))
+            if output is None:
+                click.echo(text, nl=False)
+            else:
+                write_text(output, text)
+    failed = [p for p in done if p.verdict == "failed"]
+    for prediction in failed:
+        click.echo(f"unmask: {prediction.video}: {prediction.reason}", err=True)
+    return 1 if failed else 0
+
+
+def _expand(path: str) -> list[str]:
+    """A folder -> the videos and .pt files in it; a glob -> what it matches."""
+    from unmask.errors import CorpusError
+    from unmask.video import find_videos
+
+    folder = Path(path)
+    if folder.is_dir():
+        found = sorted([*find_videos(folder), *folder.rglob("*.pt")])
+        if not found:
+            raise CorpusError(folder, "holds no videos and no .pt files")
+        return [str(file) for file in found]
+    if not folder.exists() and glob.has_magic(path):
+        matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207
+        if not matches:
+            raise CorpusError(path, "matches no file")
+        return matches
+    return [path]

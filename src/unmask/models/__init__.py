@@ -1,0 +1,22 @@
+"""Faces as tensors -> logits: backbones, temporal modules, the network, bundles."""
+
+from unmask.models.backbone import load_imagenet
+from unmask.models.bundle import Bundle, Decision, load_bundle, save_bundle
+from unmask.models.network import (
+    DeepfakeNet,
+    Logits,
+    ModelConfig,
+    autocast,
+)
+
+__all__ = [
+    "Bundle",
+    "Decision",
+    "DeepfakeNet",
+    "Logits",
+    "ModelConfig",
+    "autocast",
+    "load_bundle",
+    "load_imagenet",
+    "save_bundle",
+]

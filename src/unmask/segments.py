@@ -1,0 +1,85 @@
+"""A score curve -> smoothed -> time segments. Sees arrays only."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of video that looks manipulated.
+
+    Attributes:
+        start, end: seconds.
+        confidence: mean score inside, 0 to 1.
+        track: whose face.
+    """
+
+    start: float
+    end: float
+    confidence: float
+    track: int = 0
+
+    @property
+    def start_time(self) -> str:
+        """Start as HH:MM:SS."""
+        return format_timestamp(self.start)
+
+    @property
+    def end_time(self) -> str:
+        """End as HH:MM:SS."""
+        return format_timestamp(self.end)
+
+
+def moving_average(scores: ArrayLike, width: int) -> NDArray[np.float64]:
+    """Centred mean over `width` entries; at the ends over those of them that exist."""
+    values = np.asarray(scores, dtype=np.float64)
+    kernel = np.ones(min(width, 2 * len(values) + 1))
+    total = np.convolve(values, kernel)
+    count = np.convolve(np.ones_like(values), kernel)
+    first = (len(kernel) - 1) // 2
+    return (total / count)[first : first + len(values)]
+
+
+def find_segments(
+    starts: ArrayLike,
+    ends: ArrayLike,
+    scores: ArrayLike,
+    threshold: float,
+    track: int = 0,
+    max_gap: float = float("inf"),
+) -> list[Segment]:
+    """Join neighbouring entries whose score lies above `threshold`.
+
+    Args:
+        starts, ends: (N,) seconds that each score stands for, in order; may overlap.
+        scores: (N,) 0 to 1.
+        threshold: a score equal to it is outside.
+        track: whose face, for the result.
+        max_gap: seconds without an entry that a segment may bridge.
+
+    Returns:
+        Segments in order. One that is still open at the last entry ends there.
+    """
+    segments: list[Segment] = []
+    inside: list[float] = []
+    begin = end = 0.0
+    rows = zip(*(np.asarray(a, float).tolist() for a in (starts, ends, scores)), strict=True)
+    for start, stop, score in rows:
+        if inside and (score <= threshold or start - end > max_gap):
+            segments.append(Segment(begin, end, float(np.mean(inside)), track))
+            inside = []
+        if score > threshold:
+            begin = begin if inside else start
+            inside.append(score)
+            end = stop
+    if inside:
+        segments.append(Segment(begin, end, float(np.mean(inside)), track))
+    return segments
+
+
+def format_timestamp(seconds: float) -> str:
+    """Seconds -> "HH:MM:SS", rounded down, as a player shows it."""
+    whole = int(seconds + 1e-6)
+    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
