@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unmask.atomic import save_tensors
-from unmask.errors import StoreError
+from unmask.errors import StoreError, UsageError
 from unmask.faces import FaceTrack
 from unmask.spec import FaceSpec
 from unmask.windows import Window, make_windows
@@ -143,7 +143,7 @@ def read(path: str | Path) -> ProcessedVideo:
         raise StoreError(path, f"holds a {type(content).__name__}, not preprocessed faces")
     try:
         return _parse(path, content) if "faces" in content else _parse_document(path, content)
-    except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, UsageError) as error:
         cause = f"key {error} is missing" if isinstance(error, KeyError) else _line(error)
         raise StoreError(path, f"not preprocessed faces: {cause}") from error
 
@@ -185,12 +185,12 @@ def _parse(path: Path, content: dict[str, Any]) -> ProcessedVideo:
 
 
 def _expect(name: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    """A contiguous tensor of this shape: strides that repeat memory would be a bomb."""
+    """A tensor of this shape; strides that repeat memory would be a bomb."""
     if not isinstance(value, Tensor) or value.dtype != dtype or tuple(value.shape) != shape:
         have = f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value)
         raise ValueError(f"{name} must be {shape} {dtype}, not {have}")
-    if not value.is_contiguous():
-        raise ValueError(f"{name} must be contiguous")
+    if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        raise ValueError(f"{name} repeats its memory")
 
 
 def _parse_document(path: Path, content: dict[str, Any]) -> ProcessedVideo:

@@ -159,9 +159,9 @@ class Video:
 
     @property
     def _tolerance(self) -> float:
-        """Rounding of pts in seconds: one tick of a coarse clock (milliseconds in Matroska)."""
+        """Rounding of pts in seconds: half a tick, up to that of Matroska's milliseconds."""
         base = self._stream.time_base or Fraction(1, 1000)
-        return min(float(base), 1e-3)
+        return min(float(base) / 2, 5e-4) + 1e-6
 
     def _timed(self) -> Iterator[tuple[int, float, av.VideoFrame]]:
         """(index, seconds since the first frame, picture), times strictly increasing."""
@@ -241,7 +241,7 @@ def find_videos(folder: str | Path) -> list[Path]:
         for path in root.rglob("*")
         if path.suffix.lower() in VIDEO_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
-        and path.is_file()
+        and (path.is_file() or path.is_symlink())  # a dangling link is a failure to report
     )
 
 

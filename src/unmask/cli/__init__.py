@@ -15,6 +15,7 @@ from unmask.cli.split import split
 from unmask.cli.synth import synth
 from unmask.cli.train import train
 from unmask.errors import UnmaskError
+from unmask.process import keep_memory
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -35,6 +36,7 @@ def cli(context: click.Context, quiet: bool, verbose: bool) -> None:
     logger.handlers = [handler]
     level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
     logger.setLevel(level)
+    keep_memory()
 
 
 for verb in (predict, split, preprocess, synth, train, evaluate, info):

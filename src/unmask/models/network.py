@@ -83,6 +83,13 @@ class DeepfakeNet(nn.Module):
         self.cnn.to(memory_format=torch.channels_last)
         self._frozen = False
 
+    @property
+    def depthwise(self) -> bool:
+        """Whether the CNN has depthwise convolutions."""
+        return any(
+            isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1 for m in self.cnn.modules()
+        )
+
     def freeze_cnn(self, frozen: bool = True) -> None:
         """Keep the CNN as it is, batch-norm statistics included, or let it learn again."""
         self._frozen = frozen

@@ -1,0 +1,115 @@
+"""Clips and trees that the tests share: a photograph filmed by a moving camera, nothing else."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from numpy.typing import NDArray
+
+from unmask.corpora import VideoRecord, write_table
+from unmask.faces import FaceTrack
+from unmask.models import Bundle, Decision, DeepfakeNet, ModelConfig
+from unmask.preprocess import VideoPreprocessor, preprocess_tree
+from unmask.spec import FaceSpec
+from unmask.store import ProcessedVideo
+from unmask.video import encode
+
+Image = NDArray[np.uint8]
+
+TINY = ModelConfig(
+    backbone="test_resnet", hidden=8, layers=2, pooling="attention", head_hidden=8, frame_head=True
+)
+
+
+@pytest.fixture(scope="session")
+def photo() -> Image:
+    """A face, (512, 512, 3) uint8 RGB."""
+    return np.ascontiguousarray(skimage.data.astronaut(), dtype=np.uint8)
+
+
+def filmed(photo: Image, count: int, side: int = 160, start: int = 0) -> Iterator[Image]:
+    """The face from a slowly moving camera."""
+    for k in range(start, start + count):
+        x, y = int(110 + 12 * np.sin(k / 7)), int(10 + 8 * np.cos(k / 5))
+        view = photo[y : y + 240, x : x + 240]
+        yield np.asarray(cv2.resize(view, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+class MakeClip(Protocol):
+    def __call__(
+        self, path: Path, seconds: float = ..., fps: int = ..., start: int = ...
+    ) -> Path: ...
+
+
+@pytest.fixture(scope="session")
+def make_clip(photo: Image) -> MakeClip:
+    def make(path: Path, seconds: float = 3, fps: int = 10, start: int = 0) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        encode(path, filmed(photo, round(seconds * fps), start=start), Fraction(fps), crf=18)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def clip(tmp_path: Path, make_clip: MakeClip) -> Path:
+    return make_clip(tmp_path / "clip.mp4")
+
+
+@pytest.fixture(scope="session")
+def preprocessor() -> VideoPreprocessor:
+    """Small and quick: 8 faces a window, 2 shared, 32 px."""
+    return VideoPreprocessor(8, 4, 32, overlap=2, min_face_size=40)
+
+
+@pytest.fixture(scope="session")
+def processed(
+    tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip, preprocessor: VideoPreprocessor
+) -> Path:
+    """A preprocessed tree of every split and class; the fakes are manipulated in their middle."""
+    root = tmp_path_factory.mktemp("tree")
+    records = []
+    for split, count in (("train", 3), ("val", 1), ("test", 1)):
+        for label, category in ((0, "Celeb-real"), (1, "Celeb-synthesis")):
+            for number in range(count):
+                name = f"id{number}_id{number}_0000" if label else f"id{number}_0000"
+                path = root / "split" / split / category / f"{name}.mp4"
+                make_clip(path, 4, start=50 * number + 7 * label)
+                segments = ((1.0, 2.0),) if label else ()
+                records.append(VideoRecord(path, label, category, split=split, segments=segments))
+    write_table(root / "split" / "videos.jsonl", records)
+    report = preprocess_tree(root / "split", root / "processed", preprocessor)
+    assert len(report.done) == 10
+    return root / "processed"
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Bundle:
+    """A tiny untrained model that fits `preprocessor`."""
+    torch.manual_seed(0)
+    net = DeepfakeNet(TINY).eval()
+    return Bundle("tiny", net, FaceSpec(4, 32, 0, 8, 2), Decision())
+
+
+def random_video(counts: list[int], seed: int = 0, spec: FaceSpec | None = None) -> ProcessedVideo:
+    """Faces of noise: one track for each count."""
+    rng = np.random.default_rng(seed)
+    spec = spec or FaceSpec(4, 32, 0, 8, 2)
+    size = spec.image_size
+    tracks = tuple(
+        FaceTrack(
+            number,
+            np.arange(count) / spec.target_fps,
+            rng.uniform(0, 100, (count, 4)).astype(np.float32),
+            rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8),
+        )
+        for number, count in enumerate(counts)
+    )
+    longest = max(counts, default=0)
+    return ProcessedVideo("noise.mp4", tracks, longest, spec, longest / spec.target_fps)

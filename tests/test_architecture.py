@@ -1,0 +1,85 @@
+"""The house: which way imports point, what is public, what costs nothing."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import unmask
+
+SOURCE = Path(unmask.__file__).parent
+# A module may import those of its own row and of the rows above it.
+ROWS = [
+    {"errors", "spec", "process"},
+    {"atomic", "engine", "windows", "segments"},
+    {"video"},
+    {"faces", "corpora"},
+    {"store"},
+    {"models", "preprocess", "synth", "data", "evaluate"},
+    {"plots", "detector"},
+    {"report"},
+    {"train"},
+    {"cli"},
+]
+# Some may see even less.
+ONLY = {
+    "models": {"errors", "atomic", "spec"},
+    "evaluate": {"errors", "segments"},
+    "segments": set(),
+    "windows": {"errors"},
+    "engine": {"errors", "process"},
+    "video": {"errors"},
+    "faces": {"errors", "video"},
+    "corpora": {"errors", "atomic", "video"},
+    "store": {"errors", "atomic", "spec", "faces", "windows"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the house that a file imports, at the top or late."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+    parts = (name.split(".") for name in found)
+    return {part[1] for part in parts if part[0] == "unmask" and len(part) > 1}
+
+
+def modules() -> list[Path]:
+    names = ("__init__.py", "__main__.py")
+    return [p for p in SOURCE.rglob("*.py") if not (p.parent == SOURCE and p.name in names)]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_point_one_way(path: Path) -> None:
+    own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    row = next(i for i, names in enumerate(ROWS) if own in names)
+    allowed = ONLY.get(own, set().union(*ROWS[: row + 1])) | {own, "__version__"}
+    assert imports(path) <= allowed
+
+
+def test_public_names_resolve_and_are_all_there() -> None:
+    assert unmask.__all__ == sorted(unmask.__all__)
+    for name in unmask.__all__:
+        value = getattr(unmask, name)
+        assert value.__module__.startswith("unmask.")
+        assert value.__doc__
+    assert set(unmask.__all__) <= set(dir(unmask))
+    with pytest.raises(AttributeError, match="nonsense"):
+        unmask.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize("code", ["import unmask", "from unmask.cli import cli; cli(['--help'])"])
+def test_torch_is_not_imported_for_nothing(code: str) -> None:
+    script = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print('HEAVY', sorted({'torch', 'av', 'cv2', 'timm', 'numpy',"
+        " 'matplotlib'} & set(sys.modules))))\n" + code
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "HEAVY []" in done.stdout, done.stdout + done.stderr

@@ -1,0 +1,171 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from unmask.errors import UsageError
+from unmask.faces import MTCNN, Face, Tracker, crop_face
+from unmask.video import Frame, Video, find_videos
+
+CLIPS = Path(__file__).parents[2] / "shared" / "data"
+Picture = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def detector() -> MTCNN:
+    return MTCNN()
+
+
+def iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
+    inter = float(np.prod(np.maximum(high - low, 0)))
+    return inter / float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inter)
+
+
+def test_finds_the_face_of_the_photograph(detector: MTCNN, photo: Picture) -> None:
+    faces = detector.detect([photo])[0]
+    face = faces[0]
+    assert iou(face.box, np.array([175, 65, 275, 195], np.float32)) > 0.7
+    assert face.score > 0.99
+    right_eye, left_eye, nose, right_mouth, left_mouth = face.landmarks
+    assert right_eye[0] < nose[0] < left_eye[0]
+    assert right_mouth[0] < nose[0] < left_mouth[0]
+    assert right_eye[1] < nose[1] < right_mouth[1]
+
+
+def test_a_batch_finds_what_single_frames_find(detector: MTCNN, photo: Picture) -> None:
+    frames = [photo, np.ascontiguousarray(photo[:, ::-1]), np.zeros_like(photo)]
+    together = detector.detect(frames)
+    assert [bool(faces) for faces in together] == [True, True, False]
+    for frame, faces in zip(frames, together, strict=True):
+        alone = detector.detect([frame])[0]
+        assert len(alone) == len(faces)
+        for a, b in zip(alone, faces, strict=True):
+            assert a.box == pytest.approx(b.box, abs=1e-2)
+
+
+def test_a_mirrored_picture_has_a_mirrored_face(detector: MTCNN, photo: Picture) -> None:
+    (a, *_), (b, *_) = detector.detect([photo, np.ascontiguousarray(photo[:, ::-1])])
+    mirrored = b.box[[2, 1, 0, 3]].copy()
+    mirrored[[0, 2]] = 512 - mirrored[[0, 2]]
+    assert iou(a.box, mirrored) > 0.85
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 3), (13, 200, 3), (1, 1, 3)])
+def test_a_picture_too_small_for_a_face_has_none(
+    detector: MTCNN, shape: tuple[int, int, int]
+) -> None:
+    assert detector.detect([np.full(shape, 128, np.uint8)]) == [[]]
+    assert detector.detect([]) == []
+
+
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="needs the shared clips")
+@pytest.mark.filterwarnings("ignore")
+def test_agrees_with_facenet_pytorch(detector: MTCNN) -> None:
+    facenet = pytest.importorskip("facenet_pytorch")
+    theirs = facenet.MTCNN(keep_all=True, select_largest=True)
+    total, overlaps, offsets = 0, [], []
+    for path in find_videos(CLIPS)[::15]:
+        with Video(path) as video:
+            frames = [frame.rgb for frame in video.frames(0.5)][:3]
+        for rgb, ours in zip(frames, detector.detect(frames), strict=True):
+            boxes, _, points = theirs.detect(Image.fromarray(rgb), landmarks=True)
+            for box, point in zip(boxes if boxes is not None else (), points, strict=False):
+                total += 1
+                near = max(ours, key=lambda face: iou(face.box, box), default=None)
+                if near is not None and iou(near.box, box) > 0.5:
+                    overlaps.append(iou(near.box, box))
+                    eyes = np.linalg.norm(point[0] - point[1])
+                    offsets.append(float(np.abs(near.landmarks - point).max() / eyes))
+    assert total > 20
+    assert len(overlaps) >= 0.99 * total
+    assert np.median(overlaps) >= 0.98
+    assert max(offsets) < 0.02
+
+
+@pytest.mark.parametrize("side", [40, 224, 400])
+def test_a_crop_is_pillows_resize_of_the_box(photo: Picture, side: int) -> None:
+    box = np.array([60.7, 20.2, 60.7 + side, 20.2 + side], np.float32)
+    ours = crop_face(photo, box, 224)
+    cut = Image.fromarray(photo[20 : int(20.2 + side), 60 : int(60.7 + side)])
+    theirs = np.asarray(cut.resize((224, 224), Image.Resampling.BILINEAR), int)
+    assert np.abs(ours - theirs).max() <= 1
+
+
+def test_a_margin_widens_the_crop(photo: Picture) -> None:
+    box = np.array([100, 100, 300, 300], np.float32)
+    wide = crop_face(photo, box, 240, margin=40)  # 200 px of box fill 200 of the 240
+    assert np.abs(wide[20:220, 20:220].astype(int) - photo[100:300, 100:300]).max() <= 1
+
+
+@pytest.mark.parametrize("box", [(-50, -50, 60, 60), (500, 500, 900, 900), (600, 600, 700, 700)])
+def test_a_box_beyond_the_frame_is_cut_off(photo: Picture, box: tuple[int, ...]) -> None:
+    assert crop_face(photo, np.array(box, np.float32), 32).shape == (32, 32, 3)
+
+
+def face(x: float, y: float = 50, side: float = 40) -> Face:
+    box = np.array([x, y, x + side, y + side], np.float32)
+    return Face(box, 0.99, np.zeros((5, 2), np.float32))
+
+
+def follow(choice: str | int, frames: list[list[Face]], step: float = 1 / 3) -> Tracker:
+    tracker = Tracker(choice, size=16)
+    for number, faces in enumerate(frames):
+        largest_first = sorted(faces, key=lambda f: -f.area)
+        rgb = np.zeros((200, 400, 3), np.uint8)
+        tracker.add(Frame(number, number * step, rgb), largest_first)
+    return tracker
+
+
+def test_largest_takes_one_face_a_frame() -> None:
+    frames = [[face(10, side=40), face(200, side=50)]] * 5 + [[]] + [[face(10)]] * 5
+    (track,) = follow("largest", frames).finish()
+    assert len(track) == 10
+    assert track.boxes[:, 0].tolist() == [200] * 5 + [10] * 5
+    assert np.diff(track.times).max() == pytest.approx(2 / 3)  # the gap stays
+
+
+def test_two_people_stay_apart() -> None:
+    frames = [[face(10 + 5 * k), face(300 - 5 * k)] for k in range(20)]
+    left, right = follow("all", frames).finish()
+    assert (np.diff(left.boxes[:, 0]) > 0).all()
+    assert (np.diff(right.boxes[:, 0]) < 0).all()
+
+
+def test_a_short_disappearance_does_not_end_a_track_and_a_long_one_does() -> None:
+    seen, gone = [[face(50)]] * 6, [[]] * 2
+    assert len(follow("all", seen + gone + seen).finish()) == 1
+    assert len(follow("all", seen + [[]] * 6 + seen).finish()) == 2
+
+
+def test_small_and_passing_faces_are_background() -> None:
+    frames = [[face(50, side=90), face(300, side=15)] for _ in range(20)]
+    frames[10].append(face(200, side=80))
+    assert len(follow("all", frames).finish()) == 1
+
+
+def test_a_number_keeps_the_most_prominent() -> None:
+    frames = [[face(10, side=60), face(150, side=50), face(300, side=40)]] * 10
+    kept = follow(2, frames).finish()
+    assert [track.boxes[0, 0] for track in kept] == [10, 150]
+
+
+@pytest.mark.parametrize("choice", ["smallest", "0", -1, ""])
+def test_other_choices_are_refused(choice: str | int) -> None:
+    with pytest.raises(UsageError):
+        Tracker(choice)
+
+
+def test_no_faces_no_tracks() -> None:
+    assert follow("all", [[]] * 3).finish() == []
+    assert follow("largest", []).finish() == []
+
+
+def test_detection_leaves_the_frame_alone(detector: MTCNN, photo: Picture) -> None:
+    before = photo.copy()
+    detector.detect([photo])
+    assert (photo == before).all()
+    assert not torch.is_inference_mode_enabled()

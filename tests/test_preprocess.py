@@ -1,0 +1,126 @@
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import MakeClip
+
+from unmask import store
+from unmask.corpora import read_table
+from unmask.errors import CorpusError
+from unmask.preprocess import VideoPreprocessor, preprocess_tree
+from unmask.video import encode
+
+
+def test_a_clip_becomes_faces_with_real_times(clip: Path, preprocessor: VideoPreprocessor) -> None:
+    video = preprocessor.process_video(clip)
+    (track,) = video.tracks
+    assert video.sampled == len(track) == 12
+    # 10 frames a second, sampled at k / 4: what is on display
+    assert track.times == pytest.approx([int(k / 4 * 10) / 10 for k in range(12)], abs=1e-3)
+    assert track.crops.shape == (12, 32, 32, 3)
+    assert video.coverage == 1
+    assert video.duration == pytest.approx(3, abs=0.11)
+
+
+def test_the_documents_defaults(tmp_path: Path, make_clip: MakeClip) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", seconds=15)
+    VideoPreprocessor().save_video(clip, tmp_path / "clip.pt")
+    content = torch.load(tmp_path / "clip.pt", weights_only=True)
+    assert content["windows"].shape == (2, 30, 3, 224, 224)
+    assert content["num_windows"] == 2
+    spans = [(round(a * 3), round(b * 3)) for a, b in content["timestamps"]]
+    assert spans == [(0, 29), (15, 44)]
+
+
+def test_frames_without_a_face_are_skipped_and_stay_gaps(
+    tmp_path: Path,
+    photo: np.ndarray,
+    preprocessor: VideoPreprocessor,  # type: ignore[type-arg]
+) -> None:
+    face = np.ascontiguousarray(photo[0:240, 100:340])
+    empty = np.full_like(face, 90)
+    frames = [face] * 10 + [empty] * 10 + [face] * 10
+    encode(tmp_path / "gap.mp4", iter(frames), Fraction(10), crf=18)
+    video = preprocessor.process_video(tmp_path / "gap.mp4")
+    (track,) = video.tracks
+    assert video.sampled == 12
+    assert len(track) == 8
+    assert np.diff(track.times).max() == pytest.approx(1.3, abs=0.11)
+    assert video.coverage == pytest.approx(8 / 12)
+
+
+def test_no_face_is_no_error(tmp_path: Path, preprocessor: VideoPreprocessor) -> None:
+    encode(tmp_path / "x.mp4", iter([np.full((64, 64, 3), 90, np.uint8)] * 20), Fraction(10), 18)
+    video = preprocessor.save_video(tmp_path / "x.mp4", tmp_path / "x.pt")
+    assert video.tracks == ()
+    assert video.coverage == 0
+    content = torch.load(tmp_path / "x.pt", weights_only=True)
+    assert content["num_windows"] == len(content["windows"]) == 0
+    assert store.read(tmp_path / "x.pt").sampled == 8
+
+
+@pytest.fixture
+def tree(tmp_path: Path, clip: Path) -> Path:
+    root = tmp_path / "split"
+    for name in ("train/real/a.mp4", "train/real/b.mp4", "test/fake/a.mp4"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(clip, root / name)
+    return root
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_tree_becomes_the_same_tree(
+    tree: Path, tmp_path: Path, preprocessor: VideoPreprocessor, workers: int
+) -> None:
+    (tree / "test/fake/broken.mp4").write_text("not a video")
+    (tree / "test/fake/gone.mp4").symlink_to(tree / "nowhere.mp4")
+    progress: list[tuple[int, int]] = []
+    report = preprocess_tree(
+        tree, tmp_path / "out", preprocessor, workers, lambda *p: progress.append(p)
+    )
+    written = sorted(str(p.relative_to(tmp_path / "out")) for p in report.done)
+    assert written == ["test/fake/a.pt", "train/real/a.pt", "train/real/b.pt"]
+    assert sorted(Path(str(e).split(":")[0]).name for e in report.failed) == [
+        "broken.mp4", "gone.mp4",
+    ]  # fmt: skip
+    assert progress == [(k, 5) for k in range(6)]
+
+
+def test_what_is_done_is_not_done_again(
+    tree: Path, tmp_path: Path, preprocessor: VideoPreprocessor
+) -> None:
+    out = tmp_path / "out"
+    first = preprocess_tree(tree, out, preprocessor)
+    times = {p: p.stat().st_mtime_ns for p in first.done}
+    times.pop(out / "test/fake/a.pt")
+    (out / "test/fake/a.pt").write_bytes(b"half a file")
+    again = preprocess_tree(tree, out, preprocessor)
+    assert again.done == [out / "test/fake/a.pt"]
+    assert {p: p.stat().st_mtime_ns for p in again.skipped} == times
+    other = VideoPreprocessor(8, 4, 48, overlap=2, min_face_size=40)
+    assert len(preprocess_tree(tree, out, other).done) == 3
+
+
+def test_two_videos_of_one_name_get_two_files(
+    tree: Path, tmp_path: Path, preprocessor: VideoPreprocessor
+) -> None:
+    shutil.copy(tree / "train/real/a.mp4", tree / "train/real/a.mov")
+    report = preprocess_tree(tree / "train", tmp_path / "out", preprocessor)
+    assert sorted(p.name for p in report.done) == ["a.mov.pt", "a.mp4.pt", "b.pt"]
+
+
+def test_the_table_goes_along(processed: Path) -> None:
+    rows = read_table(processed / "videos.jsonl")
+    assert len(rows) == 10
+    assert all(row.path.is_file() and row.path.suffix == ".pt" for row in rows)
+    assert {row.segments for row in rows if row.label} == {((1.0, 2.0),)}
+
+
+def test_a_folder_without_videos_is_named(tmp_path: Path, preprocessor: VideoPreprocessor) -> None:
+    with pytest.raises(CorpusError, match="holds no videos"):
+        preprocess_tree(tmp_path, tmp_path / "out", preprocessor)
+    with pytest.raises(CorpusError, match="is not a folder"):
+        preprocess_tree(tmp_path / "none", tmp_path / "out", preprocessor)

@@ -1,0 +1,214 @@
+import socket
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from unmask.errors import UsageError, VideoError
+from unmask.video import Video, encode, find_videos
+
+CELLS = 10  # bits of the frame counter
+
+
+def counted(number: int) -> NDArray[np.uint8]:
+    """A picture that shows its number as black and white squares."""
+    picture = np.zeros((32, 32 * CELLS, 3), np.uint8)
+    for bit in range(CELLS):
+        if number >> bit & 1:
+            picture[:, 32 * bit : 32 * bit + 32] = 255
+    return picture
+
+
+def read_counter(rgb: NDArray[np.uint8]) -> int:
+    return sum(int(rgb[16, 32 * bit + 16].mean() > 127) << bit for bit in range(CELLS))
+
+
+def write_times(path: Path, times: list[float], codec: str = "libx264") -> None:
+    """A counter picture at each time, in milliseconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 32 * CELLS, 32, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, time in enumerate(times):
+            picture = av.VideoFrame.from_ndarray(counted(number), format="rgb24")
+            picture.pts, picture.time_base = round(time * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+
+
+def sample(path: Path, fps: float | None) -> list[tuple[int, int, float]]:
+    with Video(path) as video:
+        return [(f.index, read_counter(f.rgb), f.time) for f in video.frames(fps)]
+
+
+@pytest.mark.parametrize("rate", [12, 24, 25, 30, 60, Fraction(30000, 1001)])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_constant_rate_gives_the_frame_on_display(
+    tmp_path: Path, rate: int | Fraction, suffix: str
+) -> None:
+    path = tmp_path / f"clip{suffix}"
+    count = round(4 * rate)
+    encode(path, (counted(k) for k in range(count)), Fraction(rate), crf=10)
+    times = [float(k / rate) for k in range(count)]
+    rounding = 1e-6
+    if suffix == ".mkv":  # keeps whole milliseconds, so half of one is no difference
+        times, rounding = [round(t, 3) for t in times], 0.0005 + 1e-6
+    wanted, k = [], 0
+    while k / 3 <= times[-1] + rounding:
+        wanted.append(max(i for i, t in enumerate(times) if t <= k / 3 + rounding))
+        k += 1
+    found = sample(path, 3)
+    assert [number for _, number, _ in found] == wanted
+    assert [index for index, _, _ in found] == wanted
+    assert [t for *_, t in found] == pytest.approx([times[i] for i in wanted], abs=0.002)
+
+
+def test_variable_rate_follows_the_clock_and_not_the_count(tmp_path: Path) -> None:
+    path = tmp_path / "vfr.mkv"
+    times = [0, 0.1, 0.2, 0.3, 0.4, 2.0, 2.05, 2.1, 2.5, 3.0]
+    write_times(path, times)
+    found = sample(path, 2)
+    # on display at 0, 0.5 (still 4, until 2.0), 2.0, 2.5, 3.0; each once
+    assert [number for _, number, _ in found] == [0, 4, 5, 8, 9]
+    assert [t for *_, t in found] == pytest.approx([0, 0.4, 2.0, 2.5, 3.0], abs=0.002)
+
+
+def test_time_counts_from_the_first_frame(tmp_path: Path) -> None:
+    path = tmp_path / "late.mkv"
+    write_times(path, [5 + k / 10 for k in range(20)])
+    assert [t for *_, t in sample(path, 1)] == pytest.approx([0, 1], abs=0.002)
+
+
+def test_without_a_rate_every_frame_comes(clip: Path) -> None:
+    with Video(clip) as video:
+        assert video.info.width == video.info.height == 160
+        assert [f.index for f in video.frames()] == list(range(30))
+
+
+def test_faster_than_the_video_yields_each_frame_once(clip: Path) -> None:
+    with Video(clip) as video:
+        assert [f.index for f in video.frames(100)] == list(range(30))
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), 1e9])
+def test_impossible_rates_are_refused(clip: Path, fps: float) -> None:
+    with Video(clip) as video, pytest.raises(UsageError):
+        next(video.frames(fps))
+
+
+def audio_only(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate, frame.pts = 8000, 0
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+
+
+def without_frames(path: Path) -> None:
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 32
+        container.start_encoding()
+
+
+@pytest.mark.parametrize(
+    ("make", "cause"),
+    [
+        (lambda p: None, "no such file"),
+        (lambda p: p.write_bytes(b""), "is empty"),
+        (lambda p: p.mkdir(), "is a folder"),
+        (lambda p: p.write_text("not a video\n" * 99), "not a video"),
+        (lambda p: p.write_bytes(bytes(range(256)) * 99), "not a video"),
+        (audio_only, "no video stream"),
+        (without_frames, "not a video|no video stream|no frame"),
+    ],
+)
+def test_bad_files_say_what_is_wrong(tmp_path: Path, make: object, cause: str) -> None:
+    path = tmp_path / "bad.mp4"
+    make(path)  # type: ignore[operator]
+    with pytest.raises(VideoError, match=cause) as caught, Video(path) as video:
+        list(video.frames(3))
+    assert str(path) in str(caught.value)
+
+
+def test_a_truncated_file_without_index_is_an_error(clip: Path, tmp_path: Path) -> None:
+    short = tmp_path / "short.mp4"
+    short.write_bytes(clip.read_bytes()[:-2000])  # the index is at the end of an mp4
+    with pytest.raises(VideoError, match=r"short\.mp4"):
+        Video(short)
+
+
+def test_a_cut_stream_gives_what_is_there_and_a_warning(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.mkv"
+    noise = np.random.default_rng(0).integers(0, 256, (100, 64, 64, 3), dtype=np.uint8)
+    encode(whole, iter(noise), Fraction(10), crf=20)
+    data = whole.read_bytes()
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(data[: len(data) // 2])
+    with Video(cut) as video:
+        frames = list(video.frames())
+    assert 20 < len(frames) < 80
+    assert any("cut short" in warning for warning in video.warnings)
+
+
+def test_pictures_over_the_limit_are_refused(clip: Path) -> None:
+    with pytest.raises(VideoError, match="160x160 is over the limit"):
+        Video(clip, max_pixels=100)
+
+
+@pytest.fixture
+def listener() -> Iterator[tuple[int, list[object]]]:
+    """A port on loopback, and who has knocked."""
+    knocked: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+        stop = threading.Event()
+
+        def serve() -> None:
+            while not stop.is_set():
+                try:
+                    connection, peer = server.accept()
+                    connection.close()
+                    knocked.append(peer)
+                except TimeoutError:
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server.getsockname()[1], knocked
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".m3u8", ".ffconcat", ".sdp", ".mkv"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile {file}\n",
+        "ffconcat version 1.0\nfile {url}\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{file}\n#EXT-X-ENDLIST\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{url}\n#EXT-X-ENDLIST\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+    ],
+)
+def test_a_file_that_points_elsewhere_is_refused(
+    clip: Path, tmp_path: Path, listener: tuple[int, list[object]], text: str, suffix: str
+) -> None:
+    port, knocked = listener
+    trap = tmp_path / f"trap{suffix}"
+    trap.write_text(text.format(file=clip, url=f"http://127.0.0.1:{port}/clip.mp4"))
+    with pytest.raises(VideoError, match="not a video"), Video(trap) as video:
+        list(video.frames())
+    assert not knocked
+
+
+def test_videos_are_found_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b/c.MKV", "b/.x.mp4", ".d/e.mp4", "f.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [p.name for p in find_videos(tmp_path)] == ["a.mp4", "c.MKV"]
