@@ -12,7 +12,7 @@ import unmask
 SOURCE = Path(unmask.__file__).parent
 # A module may import those of its own row and of the rows above it.
 ROWS = [
-    {"errors", "spec", "process"},
+    {"errors", "spec"},
     {"atomic", "engine", "windows", "segments"},
     {"video"},
     {"faces", "corpora"},
@@ -29,7 +29,7 @@ ONLY = {
     "evaluate": {"errors", "segments"},
     "segments": set(),
     "windows": {"errors"},
-    "engine": {"errors", "process"},
+    "engine": {"errors"},
     "video": {"errors"},
     "faces": {"errors", "video"},
     "corpora": {"errors", "atomic", "video"},

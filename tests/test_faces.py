@@ -136,8 +136,8 @@ def test_two_people_stay_apart() -> None:
 
 
 def test_a_short_disappearance_does_not_end_a_track_and_a_long_one_does() -> None:
-    seen, gone = [[face(50)]] * 6, [[]] * 2
-    assert len(follow("all", seen + gone + seen).finish()) == 1
+    seen = [[face(50)]] * 6
+    assert len(follow("all", seen + [[]] * 2 + seen).finish()) == 1
     assert len(follow("all", seen + [[]] * 6 + seen).finish()) == 2
 
 

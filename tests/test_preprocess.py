@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakeClip
+from numpy.typing import NDArray
 
 from unmask import store
 from unmask.corpora import read_table
@@ -37,8 +38,8 @@ def test_the_documents_defaults(tmp_path: Path, make_clip: MakeClip) -> None:
 
 def test_frames_without_a_face_are_skipped_and_stay_gaps(
     tmp_path: Path,
-    photo: np.ndarray,
-    preprocessor: VideoPreprocessor,  # type: ignore[type-arg]
+    photo: NDArray[np.uint8],
+    preprocessor: VideoPreprocessor,
 ) -> None:
     face = np.ascontiguousarray(photo[0:240, 100:340])
     empty = np.full_like(face, 90)

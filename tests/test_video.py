@@ -28,10 +28,10 @@ def read_counter(rgb: NDArray[np.uint8]) -> int:
     return sum(int(rgb[16, 32 * bit + 16].mean() > 127) << bit for bit in range(CELLS))
 
 
-def write_times(path: Path, times: list[float], codec: str = "libx264") -> None:
+def write_times(path: Path, times: list[float]) -> None:
     """A counter picture at each time, in milliseconds."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=1000)
+        stream = container.add_stream("libx264", rate=1000)
         stream.width, stream.height, stream.pix_fmt = 32 * CELLS, 32, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
         for number, time in enumerate(times):

@@ -4,6 +4,7 @@ Knows nothing of video. One item's failure is an outcome and not the end; a work
 takes only the items it held.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -12,7 +13,6 @@ from multiprocessing import get_context
 from typing import Generic, TypeVar
 
 from unmask.errors import UnmaskError
-from unmask.process import share_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,7 +45,7 @@ def run(
     while waiting:
         died: list[Item] = []
         # spawn: forking a process whose libraries run threads can hang
-        pool = ProcessPoolExecutor(workers, get_context("spawn"), share_cores, (workers,))
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), _share_cores, (workers,))
         try:
             futures: dict[Future[Outcome[Item, Result]], Item] = {
                 pool.submit(_attempt, function, item): item for item in waiting
@@ -68,3 +68,10 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Re
         return Outcome(item, function(item), None)
     except UnmaskError as error:
         return Outcome(item, None, error)
+
+
+def _share_cores(workers: int) -> None:
+    """In one of several worker processes: take a share of the cores instead of all of them."""
+    import torch  # late: the command's help must not wait for it
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))

@@ -79,7 +79,7 @@ PRESETS: dict[str, Config] = {
             frame_head=True,
         ),
         TrainConfig(
-            lr=3e-4,
+            lr=1e-3,
             workers=2,
             short="pad",
             monitor="val_auc",

@@ -27,7 +27,7 @@ def create_backbone(name: str) -> nn.Module:
     """
     try:
         backbone = timm.create_model(name, pretrained=False, num_classes=0)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AttributeError) as error:
         raise UsageError(f"unknown backbone {name!r}: {error}") from error
     assert isinstance(backbone, nn.Module)
     return backbone

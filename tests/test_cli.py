@@ -1,0 +1,186 @@
+"""The command, as a user types it: exit status, what goes where, and one clear line on errors."""
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import MakeClip
+
+from unmask.models import Bundle, save_bundle
+
+
+def unmask(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "unmask", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    save_bundle(folder, bundle)
+    return folder
+
+
+def test_the_road(tmp_path: Path, make_clip: MakeClip) -> None:
+    """Recordings -> fakes -> split -> faces -> model -> metrics -> verdict, verb by verb."""
+    for number in range(6):
+        make_clip(tmp_path / "reals" / f"{number}.mp4", 4, start=31 * number)
+    steps: list[list[str | Path]] = [
+        ["synth", "reals", "raw", "--seed", "3"],
+        ["split", "raw", "split", "--by", "identity", "--ratios", "0.5", "0.25", "0.25"],
+        ["preprocess", "split", "faces", "--fps", "4", "--size", "32", "--length", "8",
+         "--overlap", "2", "--workers", "2"],
+        ["train", "faces", "--out", "model", "--set", "epochs=2", "--set", "backbone=test_resnet",
+         "--set", "weights=random", "--set", "hidden=8"],
+        ["evaluate", "faces", "--model", "model", "--out", "evaluation"],
+        ["predict", "reals/0.mp4", "--model", "model", "--format", "json", "-o", "out.json"],
+        ["predict", "faces/test", "--model", "model"],
+        ["info", "model", "reals/0.mp4"],
+    ]  # fmt: skip
+    for step in steps:
+        arguments = [tmp_path / a if a in PLACES or "/" in str(a) else a for a in step]
+        done = unmask(*arguments)
+        assert done.returncode == 0, (step, done.stdout, done.stderr)
+    for name in ("test_metrics_summary.json", "test_detailed_predictions.json"):
+        assert json.loads((tmp_path / "evaluation" / name).read_text())
+        assert json.loads((tmp_path / "model" / "evaluation" / name).read_text())
+    check_contract(json.loads((tmp_path / "out.json").read_text()))
+
+
+PLACES = {"reals", "raw", "split", "faces", "model", "evaluation", "out.json"}
+PLACES -= {"split"}  # also the name of a verb
+
+
+def check_contract(p: dict[str, Any]) -> None:
+    assert p.keys() >= {
+        "video", "verdict", "is_fake", "confidence", "segments", "timeline", "windows", "tracks",
+        "coverage", "reason", "model",
+    }  # fmt: skip
+    assert p["model"].keys() == {"name", "sha256"}
+    if p["verdict"] == "failed":
+        assert p["confidence"] is p["is_fake"] is None
+        assert p["reason"]
+        return
+    assert p["verdict"] in ("fake", "real", "inconclusive")
+    assert 0 <= p["confidence"] <= 1
+    assert 0 < p["coverage"] <= 1
+    times = [entry["time"] for entry in p["timeline"]]
+    assert times == sorted(times)
+    assert all(0 <= entry["score"] <= 1 for entry in p["timeline"] + p["windows"])
+    assert all(w["start"] <= w["end"] for w in p["windows"])
+    assert all(t.keys() == {"id", "start", "end", "confidence"} for t in p["tracks"])
+    for s in p["segments"]:
+        assert s["start"] < s["end"]
+        assert s.keys() == {"start", "end", "start_time", "end_time", "confidence", "track"}
+
+
+def test_predict_in_every_format(clip: Path, model: Path, tmp_path: Path) -> None:
+    other = shutil.copy(clip, tmp_path / "other.mp4")
+    one = unmask("predict", clip, "--model", model, "--format", "json")
+    check_contract(json.loads(one.stdout))
+    several = unmask("predict", clip, other, "--model", model, "--format", "json")
+    assert [p["video"] for p in json.loads(several.stdout)] == [str(clip), str(other)]
+    lines = unmask("predict", tmp_path, "--model", model, "--format", "jsonl")
+    objects = [json.loads(line) for line in lines.stdout.splitlines()]
+    assert len(objects) == 2
+    for p in objects:
+        check_contract(p)
+    table = unmask("predict", tmp_path / "*.mp4", "--model", model, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(table.stdout)))
+    assert [row["video"] for row in rows] == sorted([str(clip), str(other)])
+    text = unmask("predict", clip, "--model", model)
+    assert "probability of fake 0." in text.stdout
+    assert all(done.returncode == 0 for done in (one, several, lines, table, text))
+    assert one.stderr == ""
+    written = unmask("predict", clip, "--model", model, "--format", "jsonl", "-o", tmp_path / "o")
+    assert written.stdout == ""
+    check_contract(json.loads((tmp_path / "o").read_text()))
+
+
+def test_one_bad_video_does_not_stop_the_others(clip: Path, model: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("no video")
+    none = tmp_path / "none.mp4"
+    done = unmask("predict", bad, clip, none, "--model", model, "--format", "json")
+    assert done.returncode == 1
+    predictions = json.loads(done.stdout)
+    for p in predictions:
+        check_contract(p)
+    assert [p["verdict"] == "failed" for p in predictions] == [True, False, True]
+    assert done.stderr.splitlines() == [
+        f"unmask: {bad}: not a video that can be read (damaged, or no video)",
+        f"unmask: {none}: no such file",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "cause"),
+    [
+        (["predict"], 2, "Missing argument"),
+        (["predict", "x.mp4"], 2, "name a model with --model"),
+        (["predict", "x.mp4", "--model", "MODEL", "--faces", "few"], 2, "faces must be"),
+        (["predict", "x.mp4", "--model", "MODEL", "--format", "xml"], 2, "'xml' is not one of"),
+        (["predict", "x.mp4", "--model", "MODEL", "--device", "abacus"], 2, "not to be had"),
+        (["predict", "x.mp4", "--model", "NOWHERE"], 1, "NOWHERE: no such file"),
+        (["predict", "EMPTY", "--model", "MODEL"], 1, "EMPTY: holds no videos"),
+        (["predict", "EMPTY/*.mp4", "--model", "MODEL"], 1, "matches no file"),
+        (["split", "EMPTY", "out"], 1, "EMPTY: no known layout"),
+        (["split", "EMPTY", "out", "--by", "hair"], 2, "'hair' is not one of"),
+        (["preprocess", "EMPTY", "OUT"], 1, "EMPTY: holds no videos"),
+        (["preprocess", "TEXT", "OUT"], 1, "not a video"),
+        (["synth", "EMPTY", "OUT"], 1, "EMPTY: holds no videos"),
+        (["train", "EMPTY", "--out", "OUT"], 1, "no such folder"),
+        (["train", "EMPTY", "--out", "OUT", "--set", "x"], 2, "key=value"),
+        (["train", "EMPTY", "--out", "OUT", "--set", "x=1"], 2, "unknown setting 'x'"),
+        (["train", "EMPTY", "--out", "OUT", "--preset", "x"], 2, "unknown preset"),
+        (["evaluate", "EMPTY"], 2, "name one with --model"),
+        (["evaluate", "TEXT"], 1, "no scores"),
+        (["info", "TEXT"], 1, "not a video"),
+        (["fly"], 2, "No such command"),
+    ],
+)
+def test_errors_are_one_line_and_a_status(
+    arguments: list[str], status: int, cause: str, tmp_path: Path, model: Path
+) -> None:
+    empty, text = tmp_path / "EMPTY", tmp_path / "TEXT"
+    empty.mkdir()
+    text.write_text("hello")
+    places = {"MODEL": model, "TEXT": text, "OUT": tmp_path / "OUT", "EMPTY": empty}
+    done = unmask(*(places.get(a, str(empty / "*.mp4") if "*" in a else a) for a in arguments))
+    assert done.returncode == status, done.stderr
+    assert cause in done.stderr
+    assert "Traceback" not in done.stderr
+    if "Usage:" not in done.stderr:
+        assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_preprocess_reports_the_broken_and_goes_on(clip: Path, tmp_path: Path) -> None:
+    (clip.parent / "bad.mp4").write_text("no video")
+    done = unmask("preprocess", clip.parent, tmp_path / "out")
+    assert done.returncode == 1
+    assert "1 written, 0 already there, 0 of them without a face, 1 failed" in done.stdout
+    assert "bad.mp4: not a video" in done.stderr
+    again = unmask("preprocess", clip.parent, tmp_path / "out")
+    assert "0 written, 1 already there" in again.stdout
+
+
+def test_one_video_becomes_one_pt(clip: Path, tmp_path: Path) -> None:
+    done = unmask("preprocess", clip, tmp_path / "faces.pt")
+    assert done.returncode == 0
+    assert "9 faces in 9 sampled frames" in done.stdout
+    info = json.loads(unmask("info", tmp_path / "faces.pt").stdout)
+    assert info["made_with"]["target_fps"] == 3
+    assert info["people"][0]["faces"] == 9
+
+
+def test_a_closed_pipe_is_no_traceback(clip: Path, model: Path) -> None:
+    command = f"{sys.executable} -m unmask predict {clip} --model {model} --format json | head -c 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import random_video
+
+from unmask import DeepfakeWindowDataset, create_dataloaders, store
+from unmask.errors import CorpusError, UsageError
+from unmask.spec import FaceSpec
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """18 faces make windows at 0, 6, 10; 5 faces one short window; none none."""
+    for number, (category, counts) in enumerate(
+        [
+            ("Celeb-real", [18]),
+            ("YouTube-real", [5]),
+            ("Celeb-synthesis", [18]),
+            ("Celeb-synthesis", []),
+            ("notes", [18]),
+        ]
+    ):
+        path = tmp_path / "train" / category / f"{number}.pt"
+        store.write(path, random_video(counts, seed=number))
+    return tmp_path
+
+
+def test_the_index_is_flat_and_labelled(tree: Path) -> None:
+    dataset = DeepfakeWindowDataset(tree, "train")
+    assert len(dataset) == 6  # short windows are left out
+    assert dataset.labels == [0, 0, 0, 1, 1, 1]
+    real = random_video([18], seed=0).tracks[0].crops
+    for index, start in enumerate((0, 6, 10)):
+        window, label = dataset[index]
+        assert window.shape == (8, 3, 32, 32)
+        assert window.dtype == torch.uint8
+        assert label.item() == 0.0
+        assert (window.permute(0, 2, 3, 1).numpy() == real[start : start + 8]).all()
+
+
+def test_short_windows_are_padded_on_request(tree: Path) -> None:
+    dataset = DeepfakeWindowDataset(tree, "train", short="pad")
+    assert len(dataset) == 7
+    (short,) = (s for s in map(dataset.sample, range(7)) if not s.mask.all())
+    assert short.mask.tolist() == [True] * 5 + [False] * 3
+    assert short.faces[5:].eq(0).all()
+    assert short.clip_label == 0
+
+
+def test_frames_are_labelled_by_the_known_segments(processed: Path) -> None:
+    dataset = DeepfakeWindowDataset(processed, "test")
+    samples = [dataset.sample(k) for k in range(len(dataset))]
+    assert all(not s.frame_labels.any() for s in samples if s.clip_label == 0)
+    fakes = [s.frame_labels.tolist() for s in samples if s.clip_label == 1]
+    # 16 faces at 4 a second in windows at 0, 6 and 8; manipulated from 1 to 2 seconds
+    assert fakes[0] == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert fakes[1] == [1, 1, 0, 0, 0, 0, 0, 0]
+    assert fakes[2] == [0] * 8
+
+
+def test_a_fake_without_known_segments_is_fake_throughout(tree: Path) -> None:
+    assert DeepfakeWindowDataset(tree, "train").sample(3).frame_labels.all()
+
+
+def test_loaders_batch_and_shuffle(tree: Path) -> None:
+    loaders = create_dataloaders(tree, batch_size=4, num_workers=2)
+    assert loaders.train is not None
+    assert loaders.val is loaders.test is None
+    batches = list(loaders.train)
+    assert [tuple(x.shape) for x, _ in batches] == [(4, 8, 3, 32, 32), (2, 8, 3, 32, 32)]
+    assert sorted(torch.cat([y for _, y in batches]).tolist()) == [0, 0, 0, 1, 1, 1]
+    torch.manual_seed(0)
+    orders = {tuple(torch.cat([y for _, y in loaders.train]).tolist()) for _ in range(10)}
+    assert len(orders) > 1
+
+
+def test_a_broken_file_is_left_out_and_told(tree: Path) -> None:
+    (tree / "train" / "Celeb-real" / "bad.pt").write_bytes(b"nonsense")
+    dataset = DeepfakeWindowDataset(tree, "train")
+    assert len(dataset) == 6
+    assert [error.path.name for error in dataset.broken] == ["bad.pt"]
+
+
+def test_bad_trees_are_named(tree: Path) -> None:
+    with pytest.raises(CorpusError, match="no such folder"):
+        DeepfakeWindowDataset(tree, "val")
+    with pytest.raises(UsageError):
+        DeepfakeWindowDataset(tree, "train", short="stretch")
+    other = FaceSpec(5, 32, 0, 8, 2)
+    store.write(tree / "train" / "Celeb-real" / "z.pt", random_video([9], spec=other))
+    with pytest.raises(CorpusError, match="target_fps"):
+        DeepfakeWindowDataset(tree, "train")
+    store.write(tree / "val" / "Celeb-real" / "a.pt", random_video([3]))
+    with pytest.raises(CorpusError, match="no window"):
+        DeepfakeWindowDataset(tree, "val")
+    (tree / "test").mkdir()
+    with pytest.raises(CorpusError, match=r"no \.pt file"):
+        DeepfakeWindowDataset(tree, "test")

@@ -1,0 +1,139 @@
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, random_video
+
+from unmask import Detector, store
+from unmask.errors import StoreError, UsageError, VideoError
+from unmask.models import Bundle, Decision, DeepfakeNet, autocast
+from unmask.preprocess import VideoPreprocessor
+from unmask.spec import FaceSpec
+from unmask.store import ProcessedVideo
+from unmask.video import encode
+
+
+@pytest.fixture(scope="module")
+def detector(bundle: Bundle) -> Detector:
+    return Detector(bundle)
+
+
+def test_a_video_and_its_pt_are_judged_alike(clip: Path, tmp_path: Path, bundle: Bundle) -> None:
+    detector = Detector(bundle)
+    preprocessor = VideoPreprocessor.from_spec(replace(bundle.spec, people="largest"))
+    preprocessor.save_video(clip, tmp_path / "clip.pt")
+    a, b = detector.predict(clip), detector.predict(tmp_path / "clip.pt")
+    assert replace(a, video="") == replace(b, video="")
+    assert a.verdict in ("fake", "real")
+    assert len(a.timeline) == 12
+
+
+def test_scores_are_those_of_the_network_on_each_window(detector: Detector, bundle: Bundle) -> None:
+    """Encoding every face once must not differ from running every window through the network."""
+    video = random_video([21])
+    prediction = detector.judge(video)
+    crops = torch.from_numpy(video.tracks[0].crops).permute(0, 3, 1, 2)
+    with torch.inference_mode(), autocast(torch.device("cpu")):
+        expected = [
+            float(bundle.net(crops[None, w.start : w.stop]).window.sigmoid())
+            for _, w in video.windows
+        ]
+    assert [w.score for w in prediction.windows] == pytest.approx(expected, abs=5e-3)
+    assert prediction.confidence == pytest.approx(np.mean(expected), abs=5e-3)
+
+
+def test_fewer_faces_than_a_window_count(detector: Detector, bundle: Bundle) -> None:
+    video = random_video([3])
+    prediction = detector.judge(video)
+    crops = torch.from_numpy(video.tracks[0].crops).permute(0, 3, 1, 2)
+    with torch.inference_mode(), autocast(torch.device("cpu")):
+        expected = float(bundle.net(crops[None]).window.sigmoid())
+    assert prediction.confidence == pytest.approx(expected, abs=5e-3)
+    assert len(prediction.timeline) == 3
+
+
+def test_the_worst_person_decides(detector: Detector) -> None:
+    prediction = detector.judge(random_video([9, 12]))
+    assert [t.id for t in prediction.tracks] == [0, 1]
+    assert prediction.confidence == max(t.confidence for t in prediction.tracks)
+    assert {f.track for f in prediction.timeline} == {0, 1}
+
+
+def test_no_face_fails_with_a_reason(detector: Detector, tmp_path: Path) -> None:
+    encode(tmp_path / "x.mp4", iter([np.full((64, 64, 3), 90, np.uint8)] * 20), Fraction(10), 18)
+    for prediction in (
+        detector.predict(tmp_path / "x.mp4"),
+        detector.judge(ProcessedVideo("x.mp4", (), 8, FaceSpec(4, 32, 0, 8, 2), 2.0)),
+    ):
+        assert prediction.verdict == "failed"
+        assert prediction.confidence is prediction.is_fake is None
+        assert prediction.reason == "no face found in 8 sampled frames"
+        assert prediction.coverage == 0
+
+
+def test_files_that_cannot_be_used(detector: Detector, tmp_path: Path, clip: Path) -> None:
+    (tmp_path / "bad.mp4").write_text("no video")
+    with pytest.raises(VideoError):
+        detector.predict(tmp_path / "bad.mp4")
+    store.write(tmp_path / "other.pt", random_video([9], spec=FaceSpec(5, 32, 0, 8, 2)))
+    with pytest.raises(StoreError, match=r"does not fit the model: made with target_fps 5.0"):
+        detector.predict(tmp_path / "other.pt")
+    names = [tmp_path / "bad.mp4", clip, tmp_path / "other.pt"]
+    verdicts = [p.verdict for p in detector.predict_many(names)]
+    assert [v == "failed" for v in verdicts] == [True, False, True]
+
+
+def scripted(frames: list[float], decision: Decision) -> Detector:
+    """A detector whose network gives face k the logit frames[k], read off the face's pixels."""
+    net = DeepfakeNet(replace(TINY, temporal="none", pooling="mean"))
+    detector = Detector(Bundle("scripted", net, FaceSpec(4, 32, 0, 8, 2), decision))
+
+    def encode_(faces: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([frames[int(face[0, 0, 0])] for face in faces])[:, None]
+
+    def judge(features: torch.Tensor, mask: torch.Tensor) -> object:
+        from unmask.models import Logits
+
+        logits = features[..., 0].masked_fill(~mask, -1e9)
+        return Logits(logits.amax(dim=1), logits)
+
+    net.encode, net.judge = encode_, judge  # type: ignore[method-assign, assignment]
+    return detector
+
+
+def numbered(count: int) -> ProcessedVideo:
+    video = random_video([count])
+    crops = (
+        np.zeros((count, 32, 32, 3), np.uint8)
+        + np.arange(count, dtype=np.uint8)[:, None, None, None]
+    )
+    return replace(video, tracks=(replace(video.tracks[0], crops=crops),))
+
+
+def test_segments_are_cut_from_the_frame_curve() -> None:
+    frames = [-5.0] * 6 + [5.0] * 8 + [-5.0] * 6
+    decision = Decision(smoothing=1, frame_smoothing=1, aggregate="max")
+    prediction = scripted(frames, decision).judge(numbered(20))
+    (segment,) = prediction.segments
+    assert (segment.start, segment.end) == (1.5, 3.5)  # faces 6 to 13, four a second
+    assert segment.confidence > 0.99
+    assert prediction.verdict == "fake"
+    assert [f.score > 0.5 for f in prediction.timeline] == [x > 0 for x in frames]
+
+
+def test_between_the_thresholds_it_abstains() -> None:
+    decision = Decision(real_below=0.3, fake_above=0.8)
+    for logit, verdict in ((-3.0, "real"), (0.5, "inconclusive"), (3.0, "fake")):
+        prediction = scripted([logit] * 9, decision).judge(numbered(9))
+        assert prediction.verdict == verdict
+        assert prediction.is_fake == {"real": False, "fake": True}.get(verdict)
+
+
+def test_impossible_devices_and_people_are_refused(bundle: Bundle) -> None:
+    with pytest.raises(UsageError, match="not to be had"):
+        Detector(bundle, device="abacus")
+    with pytest.raises(UsageError, match="faces must be"):
+        Detector(bundle, people="few").predict("x.mp4")

@@ -1,0 +1,116 @@
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unmask.errors import CorpusError
+from unmask.evaluate import ScoredVideo, auc, evaluate, read_scores
+from unmask.report import write_evaluation
+from unmask.segments import Segment
+
+
+def videos(labels: list[int], scores: list[float | None]) -> list[ScoredVideo]:
+    return [
+        ScoredVideo(f"v{i}", label, score)
+        for i, (label, score) in enumerate(zip(labels, scores, strict=True))
+    ]
+
+
+EXAMPLE = videos([0, 0, 0, 0, 1, 1, 1, 1], [0.1, 0.2, 0.6, None, 0.9, 0.8, 0.5, 0.55])
+
+
+def test_known_answers() -> None:
+    """By hand: 3 reals and 4 fakes have a score; 0.5 is not above 0.5."""
+    m = evaluate(EXAMPLE)
+    assert m.confusion_matrix == ((2, 1), (1, 3))
+    assert m.accuracy == pytest.approx(5 / 7)
+    assert m.precision == pytest.approx(3 / 4)
+    assert m.recall == pytest.approx(3 / 4)
+    assert m.f1_score == pytest.approx(3 / 4)
+    assert m.auc_roc == pytest.approx(10 / 12)  # 10 of 12 pairs are in the right order
+    assert (m.scored, m.failed) == (7, 1)
+
+
+def test_a_failure_never_becomes_a_half() -> None:
+    without = [video for video in EXAMPLE if video.score is not None]
+    a, b = evaluate(EXAMPLE), evaluate(without)
+    assert (a.accuracy, a.auc_roc) == (b.accuracy, b.auc_roc)
+    with pytest.raises(ValueError, match="none of 2"):
+        evaluate(videos([0, 1], [None, None]))
+
+
+def test_auc_is_the_share_of_ordered_pairs() -> None:
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, 60), np.round(rng.random(60), 1)
+    pairs = scores[labels == 1][:, None] - scores[labels == 0][None]
+    expected = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
+    assert auc(labels, scores) == pytest.approx(expected)
+    assert auc([1, 1], [0.1, 0.2]) is None
+    assert auc([0, 1], [0.1, float("nan")]) is None
+
+
+def test_one_class_has_no_auc_and_no_crash(tmp_path: Path) -> None:
+    m = write_evaluation(tmp_path, videos([1, 1], [0.9, 0.2]))
+    assert m.auc_roc is None
+    assert json.loads((tmp_path / "test_metrics_summary.json").read_text())["auc_roc"] is None
+
+
+def test_the_files_have_the_documents_form(tmp_path: Path) -> None:
+    rows = [*EXAMPLE, ScoredVideo("s", 1, 0.7, "fake", (Segment(1, 2.5, 0.8),), 3, 0.9)]
+    write_evaluation(tmp_path, rows)
+    summary = json.loads((tmp_path / "test_metrics_summary.json").read_text())
+    details = json.loads((tmp_path / "test_detailed_predictions.json").read_text())
+    overall = details["overall_metrics"]
+    assert set(overall) == {
+        "accuracy", "precision", "recall", "f1_score", "auc_roc", "confusion_matrix",
+    }  # fmt: skip
+    assert overall.items() <= summary.items()
+    assert len(details["per_video_predictions"]) == 9
+    row = details["per_video_predictions"][-1]
+    assert row["video_name"] == "s"
+    assert row["video_is_fake"] is True
+    assert row["overall_confidence"] == row["confidence"] == 0.7
+    assert (row["predicted"], row["true_label"], row["num_windows"]) == (1, 1, 3)
+    (segment,) = row["manipulated_segments"]
+    assert (segment["start_time"], segment["end_time"]) == ("00:00:01", "00:00:02")
+    failed = details["per_video_predictions"][3]
+    assert failed["predicted"] is failed["confidence"] is failed["video_is_fake"] is None
+    png = (tmp_path / "evaluation_plots.png").read_bytes()
+    width, height = struct.unpack(">II", png[16:24])
+    assert png.startswith(b"\x89PNG")
+    assert width > 1000 < 2 * height * 3
+
+
+def test_scores_come_back_as_they_were_written(tmp_path: Path) -> None:
+    a = write_evaluation(tmp_path / "a", EXAMPLE)
+    b = write_evaluation(tmp_path / "b", read_scores(tmp_path / "a/test_detailed_predictions.json"))
+    assert a == b
+
+
+def test_scores_of_any_other_detector(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("video,label,score\na,real,0.2\nb,fake,0.9\nc,1,\n")
+    rows = read_scores(tmp_path / "s.csv")
+    assert [(r.name, r.label, r.score) for r in rows] == [
+        ("a", 0, 0.2), ("b", 1, 0.9), ("c", 1, None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("video,label\na,0\n", "'score' is missing"),
+        ("video,label,score\na,7,0.1\n", "neither real"),
+        ("video,label,score\na,0,high\n", "could not convert"),
+        ("video,label,score\na,0,nan\n", "not a number"),
+        ("video,label,score\n", "no scores"),
+    ],
+)
+def test_bad_scores_are_named(tmp_path: Path, text: str, cause: str) -> None:
+    (tmp_path / "s.csv").write_text(text)
+    with pytest.raises(CorpusError, match=cause):
+        read_scores(tmp_path / "s.csv")
+    (tmp_path / "s.json").write_text("{]")
+    with pytest.raises(CorpusError, match="no scores"):
+        read_scores(tmp_path / "s.json")

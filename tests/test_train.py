@@ -1,0 +1,204 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY, random_video
+
+from unmask import Detector, store
+from unmask import train as training
+from unmask.data import Sample
+from unmask.errors import CorpusError, FileError, ModelError, UnmaskError, UsageError
+from unmask.models import Decision, Logits, load_bundle
+from unmask.train import Config, TrainConfig, compute_loss, make_config, train
+
+SETTINGS = TrainConfig(
+    epochs=3, batch_size=4, lr=1e-2, workers=0, weights="random", short="pad",
+    targets="segments", frame_loss=1.0, flip=True, monitor="val_loss",
+)  # fmt: skip
+
+
+def config(**changes: Any) -> Config:
+    return TINY, replace(SETTINGS, **changes), Decision()
+
+
+@pytest.fixture(scope="module")
+def run(processed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "out"
+    metrics = train(processed, out, config())
+    assert metrics is not None
+    assert metrics.scored == 2
+    return out
+
+
+def test_it_leaves_what_the_document_asks_for(run: Path) -> None:
+    for epoch in (1, 2, 3):
+        state = torch.load(run / f"model_epoch_{epoch}.pth", weights_only=True)
+        assert state.keys() >= {
+            "epoch", "model_state_dict", "optimizer_state_dict", "train_loss", "val_loss",
+            "val_acc",
+        }  # fmt: skip
+        assert state["epoch"] == epoch
+    best = torch.load(run / "best_model.pth", weights_only=True)
+    assert all(isinstance(value, torch.Tensor) for value in best.values())
+    rows = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    winner = min(rows, key=lambda row: row["val_loss"])["epoch"]
+    state = torch.load(run / f"model_epoch_{winner}.pth", weights_only=True)
+    assert all(torch.equal(best[key], value) for key, value in state["model_state_dict"].items())
+    for name in ("metrics_summary.json", "detailed_predictions.json"):
+        assert (run / "evaluation" / f"test_{name}").is_file()
+    assert (run / "evaluation" / "evaluation_plots.png").is_file()
+
+
+def test_the_folder_and_its_files_are_models(run: Path, clip: Path) -> None:
+    scores = {
+        name: Detector.from_pretrained(run / name).predict(clip).confidence
+        for name in ("", "best_model.pth", "model_epoch_3.pth")
+    }
+    assert scores[""] == scores["best_model.pth"]
+    bundle = load_bundle(run)
+    assert bundle.spec.image_size == 32
+    assert bundle.training["started_from"] == "random weights"
+    assert bundle.training["settings"]["lr"] == 1e-2
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["model_state_dict"]
+    return state
+
+
+def test_resumed_is_as_if_never_interrupted(run: Path, processed: Path, tmp_path: Path) -> None:
+    train(processed, tmp_path, config(epochs=1))
+    train(processed, tmp_path, config(), resume=True)
+    one, other = (weights(folder / "model_epoch_3.pth") for folder in (run, tmp_path))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert (run / "history.jsonl").read_text() == (tmp_path / "history.jsonl").read_text()
+
+
+def test_an_interrupt_in_mid_epoch_loses_no_finished_epoch(
+    run: Path, processed: Path, tmp_path: Path
+) -> None:
+    def stop(epoch: int, step: int, steps: int, loss: float) -> None:
+        if (epoch, step) == (2, 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(processed, tmp_path, config(), on_step=stop)
+    assert not list(tmp_path.glob(".*"))
+    train(processed, tmp_path, config(), resume=True)
+    one, other = (weights(folder / "model_epoch_3.pth") for folder in (run, tmp_path))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_full_disk_is_said_and_loses_nothing(
+    processed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(processed, tmp_path, config(epochs=1))
+    before = (tmp_path / "model_epoch_1.pth").read_bytes()
+
+    def full(content: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(FileError, match="cannot be written"):
+        train(processed, tmp_path, config(), resume=True)
+    assert (tmp_path / "model_epoch_1.pth").read_bytes() == before
+    assert not (tmp_path / "model_epoch_2.pth").exists()
+
+
+def test_it_learns_what_can_be_learned(tmp_path: Path) -> None:
+    """Dark faces are real, bright ones fake: the loss must fall and the test set be right."""
+    for split, seed in (("train", 0), ("val", 20), ("test", 40)):
+        for number in range(6):
+            label = number % 2
+            video = random_video([16], seed + number)
+            (track,) = video.tracks
+            crops = track.crops // 4 + 180 * label
+            name = tmp_path / split / ("fake" if label else "real") / f"{number}.pt"
+            store.write(name, replace(video, tracks=(replace(track, crops=crops),)))
+    metrics = train(tmp_path, tmp_path / "out", config(epochs=6, monitor="val_auc"))
+    assert metrics is not None
+    assert metrics.auc_roc == 1
+    rows = (tmp_path / "out" / "history.jsonl").read_text().splitlines()
+    assert json.loads(rows[-1])["train_loss"] < json.loads(rows[0])["train_loss"]
+
+
+def test_a_frozen_backbone_stays(processed: Path, tmp_path: Path) -> None:
+    train(processed, tmp_path, config(epochs=2, freeze_cnn=True))
+    one, two = (weights(tmp_path / f"model_epoch_{k}.pth") for k in (1, 2))
+    assert all(torch.equal(one[k], two[k]) for k in one if k.startswith("cnn."))
+    assert any(not torch.equal(one[k], two[k]) for k in one if k.startswith("head."))
+
+
+def test_the_loss_is_cross_entropy_of_windows_and_shown_frames() -> None:
+    mask = torch.tensor([[True, True, True], [True, False, False]])
+    frames = torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 1.0]])  # behind the mask: must not count
+    sample = Sample(torch.empty(2), mask, torch.tensor([1.0, 1.0]), frames)
+    logits = Logits(torch.tensor([0.3, -0.2]), torch.tensor([[0.1, 0.5, -1.0], [2.0, 9.0, 9.0]]))
+
+    def bce(logit: float, label: float) -> float:
+        p = torch.tensor(logit).sigmoid()
+        return float(-(label * p.log() + (1 - label) * (1 - p).log()))
+
+    windows = (bce(0.3, 1) + bce(-0.2, 0)) / 2
+    shown = (bce(0.1, 0) + bce(0.5, 1) + bce(-1.0, 0) + bce(2.0, 0)) / 4
+    settings = replace(SETTINGS, frame_loss=0.5)
+    assert float(compute_loss(logits, sample, settings)) == pytest.approx(windows + 0.5 * shown)
+    clip = replace(SETTINGS, targets="clip", frame_loss=0.0)
+    expected = (bce(0.3, 1) + bce(-0.2, 1)) / 2
+    assert float(compute_loss(logits, sample, clip)) == pytest.approx(expected)
+
+
+def test_a_loss_that_is_not_finite_ends_it_clearly(
+    processed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "compute_loss", lambda *args: torch.tensor(float("nan")))
+    with pytest.raises(UnmaskError, match="loss is nan in step 1: lower the learning rate"):
+        train(processed, tmp_path, config())
+
+
+def test_bad_requests_are_refused(run: Path, processed: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds checkpoints"):
+        train(processed, run, config())
+    with pytest.raises(ModelError, match="another model"):
+        train(processed, run, (replace(TINY, hidden=16), SETTINGS, Decision()), resume=True)
+    tree = tmp_path / "tree"
+    shutil.copytree(processed, tree)
+    shutil.rmtree(tree / "train" / "Celeb-real")
+    with pytest.raises(CorpusError, match="only one class"):
+        train(tree, tmp_path / "out", config())
+    with pytest.raises(CorpusError, match="no such folder"):
+        train(tmp_path / "none", tmp_path / "out", config())
+    assert not (tmp_path / "out").exists()
+
+
+def test_presets_and_settings() -> None:
+    model, settings, decision = make_config("baseline")
+    assert (settings.epochs, settings.batch_size, settings.lr, settings.workers) == (10, 4, 1e-4, 4)
+    assert (settings.monitor, settings.targets, settings.short) == ("val_acc", "clip", "drop")
+    assert (decision.smoothing, decision.segment_threshold, decision.fake_above) == (5, 0.7, 0.5)
+    assert decision.aggregate == "mean"
+    model, settings, _ = make_config("default", {"hidden": "7", "lr": "1e-5", "flip": "no"})
+    assert (model.hidden, settings.lr, settings.flip) == (7, 1e-5, False)
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "cause"),
+    [
+        ("fast", {}, "there are baseline, default"),
+        ("default", {"epoch": "3"}, "there are .*epochs"),
+        ("default", {"epochs": "three"}, "epochs must be int"),
+        ("default", {"epochs": "0"}, "at least 1"),
+        ("default", {"flip": "maybe"}, "true or false"),
+        ("default", {"monitor": "f1"}, "one of val_acc"),
+        ("default", {"weights": "magic"}, "one of auto"),
+    ],
+)
+def test_bad_settings_list_the_good_ones(preset: str, settings: dict[str, str], cause: str) -> None:
+    with pytest.raises(UsageError, match=cause):
+        make_config(preset, settings)
