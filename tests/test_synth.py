@@ -1,5 +1,7 @@
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from unmask import make_fakes
 from unmask.corpora import read_corpus, read_table
 from unmask.errors import CorpusError, UsageError
 from unmask.faces import MTCNN
-from unmask.synth import SelfBlend
+from unmask.synth import SelfBlend, tree
 from unmask.synth.tree import SynthSettings
 from unmask.video import Video
 
@@ -38,22 +40,27 @@ def pictures(path: Path) -> NDArray[np.float64]:
         return np.stack([frame.rgb for frame in video.frames()]).astype(float)
 
 
-def test_the_truth_says_which_frames_differ(made: Path) -> None:
-    """Outside the segments both files hold the same; inside the face does not."""
+def test_the_truth_says_which_frames_were_altered(
+    reals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compared before compression, which would smear every change over its neighbours."""
+    shown: dict[str, list[NDArray[np.uint8]]] = {}
+
+    def record(path: Path, frames: Iterator[NDArray[np.uint8]], fps: Fraction, crf: int) -> int:
+        assert fps == 10
+        shown[path.stem.split(".")[1]] = list(frames)
+        path.touch()
+        return len(shown[path.stem.split(".")[1]])
+
+    monkeypatch.setattr(tree, "encode", record)
     partial = 0
-    for record in read_table(made / "truth.jsonl"):
-        real = made / "Celeb-real" / f"{record.source}.mp4"
-        a, b = pictures(real), pictures(record.path)
-        assert a.shape == b.shape
-        assert record.segments
+    for fake in make_fakes(reals, tmp_path / "out").fakes:
+        a, b = shown[str(fake.source)], shown[fake.path.stem]
+        differs = [bool((x != y).any()) for x, y in zip(a, b, strict=True)]
         clock = np.arange(len(a)) / 10
-        inside = np.any([(clock >= s - 1e-6) & (clock < e - 1e-6) for s, e in record.segments], 0)
-        assert inside.any()
-        # a pixel of the photograph itself moves by less than this under compression
-        strongest = np.percentile(np.abs(a - b), 99.5, axis=(1, 2, 3))
-        if not inside.all():
-            partial += 1
-            assert strongest[inside].mean() > 2 * strongest[~inside].mean()
+        truth = [any(s - 1e-6 <= t < e - 1e-6 for s, e in fake.segments or ()) for t in clock]
+        assert differs == truth
+        partial += not all(differs)
     assert partial
 
 
@@ -66,13 +73,16 @@ def test_the_tree_is_a_celeb_df_corpus(made: Path) -> None:
 
 
 def test_a_seed_makes_the_same_fakes_again(reals: Path, made: Path, tmp_path: Path) -> None:
-    make_fakes(reals, tmp_path / "again", workers=2)
-    for record in read_table(made / "truth.jsonl"):
-        again = tmp_path / "again" / "Celeb-synthesis" / record.path.name
-        assert (pictures(record.path) == pictures(again)).all()
+    truth = read_table(made / "truth.jsonl")
+    for folder, workers in (("again", 1), ("workers", 2)):
+        make_fakes(reals, tmp_path / folder, workers=workers)
+        for record in truth:
+            again = tmp_path / folder / "Celeb-synthesis" / record.path.name
+            off = np.abs(pictures(record.path) - pictures(again))
+            # another number of threads sums in another order: a last bit may fall otherwise
+            assert off.mean() <= (0 if workers == 1 else 0.1)
     other = make_fakes(reals, tmp_path / "other", SynthSettings(seed=1)).fakes
-    truth = [r.segments for r in read_table(made / "truth.jsonl")]
-    assert [r.segments for r in other] != truth
+    assert [r.segments for r in other] != [r.segments for r in truth]
 
 
 def test_what_is_finished_is_kept_and_what_is_missing_is_made(

@@ -255,7 +255,8 @@ def encode(path: str | Path, frames: Iterator[NDArray[np.uint8]], fps: Fraction,
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(crf), "preset": "veryfast"}
+        # x264's macroblock tree is not deterministic on every CPU (seen with AVX-512).
+        stream.options = {"crf": str(crf), "preset": "veryfast", "mbtree": "0"}
         for rgb in frames:
             height, width = (side - side % 2 for side in rgb.shape[:2])
             if count == 0:
