@@ -82,7 +82,9 @@ def processed(
                 path = root / "split" / split / category / f"{name}.mp4"
                 make_clip(path, 4, start=50 * number + 7 * label)
                 segments = ((1.0, 2.0),) if label else ()
-                records.append(VideoRecord(path, label, category, split=split, segments=segments))
+                source = f"id{number}_0000"
+                record = VideoRecord(path, label, category, (), source, None, split, segments)
+                records.append(record)
     write_table(root / "split" / "videos.jsonl", records)
     report = preprocess_tree(root / "split", root / "processed", preprocessor)
     assert len(report.done) == 10

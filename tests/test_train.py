@@ -17,7 +17,7 @@ from unmask.train import Config, TrainConfig, compute_loss, make_config, train
 
 SETTINGS = TrainConfig(
     epochs=3, batch_size=4, lr=1e-2, workers=0, weights="random", short="pad",
-    targets="segments", frame_loss=1.0, flip=True, monitor="val_loss",
+    targets="segments", frame_loss=1.0, flip=True, monitor="val_loss", pairs=True,
 )  # fmt: skip
 
 

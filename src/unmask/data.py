@@ -1,6 +1,6 @@
 """`.pt` files -> windows for training: the dataset and its loaders."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from unmask import store
 from unmask.corpora import TABLE, VideoRecord, label_of, read_table
@@ -96,6 +96,11 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
         """The label of every window, without reading it."""
         return [float(record.label) for record, _ in self._rows]
 
+    @property
+    def recordings(self) -> list[tuple[str, int]]:
+        """For every window its recording (a fake's is the one it was made from) and number."""
+        return [(record.source or str(record.path), number) for record, number in self._rows]
+
     def sample(self, index: int) -> Sample:
         """The window with its mask and the label of every frame."""
         record, number = self._rows[index]
@@ -146,6 +151,29 @@ class _Samples(Dataset[Sample]):
         return self.dataset.sample(index)
 
 
+class PairSampler(Sampler[int]):
+    """Every window once, at random, but a fake's beside the same window of its own recording.
+
+    A batch then shows the same person, light and compression with and without manipulation, and
+    what differs is the manipulation.
+    """
+
+    def __init__(self, dataset: DeepfakeWindowDataset, generator: torch.Generator) -> None:
+        groups: dict[tuple[str, int], list[int]] = {}
+        for index, key in enumerate(dataset.recordings):
+            groups.setdefault(key, []).append(index)
+        self._groups = list(groups.values())
+        self._generator = generator
+
+    def __len__(self) -> int:
+        return sum(map(len, self._groups))
+
+    def __iter__(self) -> Iterator[int]:
+        for group in torch.randperm(len(self._groups), generator=self._generator).tolist():
+            rows = self._groups[group]
+            yield from (rows[k] for k in torch.randperm(len(rows), generator=self._generator))
+
+
 class Loaders(NamedTuple):
     """One loader a split; None where the tree has no such split."""
 
@@ -171,14 +199,13 @@ def sample_loader(
     dataset: DeepfakeWindowDataset,
     batch_size: int,
     num_workers: int,
-    generator: torch.Generator | None = None,
+    sampler: Sampler[int] | None = None,
 ) -> "DataLoader[Sample]":
-    """A loader of batched Samples; shuffled by `generator` if there is one, else in order."""
+    """A loader of batched Samples, in the sampler's order or in that of the dataset."""
     return DataLoader(
         _Samples(dataset),
         batch_size,
-        shuffle=generator is not None,
-        generator=generator,
+        sampler=sampler,
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,

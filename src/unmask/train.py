@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 
 from unmask.atomic import save_tensors, write_text
-from unmask.data import DeepfakeWindowDataset, Sample, sample_loader
+from unmask.data import DeepfakeWindowDataset, PairSampler, Sample, sample_loader
 from unmask.detector import Detector, pick_device
 from unmask.errors import CorpusError, ModelError, UnmaskError, UsageError
 from unmask.evaluate import Metrics, auc
@@ -48,6 +48,7 @@ class TrainConfig:
             manipulated segment, where segments are known.
         frame_loss: weight of the frame head's loss beside the window's.
         flip: mirror whole windows at random.
+        pairs: put a fake's windows beside those of its own recording (see PairSampler).
     """
 
     epochs: int = 10
@@ -63,6 +64,7 @@ class TrainConfig:
     targets: str = "clip"
     frame_loss: float = 0.0
     flip: bool = False
+    pairs: bool = False
 
 
 Config: TypeAlias = tuple[ModelConfig, TrainConfig, Decision]
@@ -86,6 +88,7 @@ PRESETS: dict[str, Config] = {
             targets="segments",
             frame_loss=1.0,
             flip=True,
+            pairs=True,
         ),
         Decision(people="all", smoothing=1, aggregate="max"),
     ),
@@ -218,7 +221,8 @@ def train(
     save_config(out, description)
 
     order = torch.Generator()
-    train_loader = sample_loader(train_set, settings.batch_size, settings.workers, order)
+    sampler = (PairSampler if settings.pairs else RandomSampler)(train_set, generator=order)
+    train_loader = sample_loader(train_set, settings.batch_size, settings.workers, sampler)
     val_loader = sample_loader(val_set, settings.batch_size, settings.workers)
     for epoch in range(len(history) + 1, settings.epochs + 1):
         # Everything random in an epoch follows from the seed and its number, so that a resumed
