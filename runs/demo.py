@@ -33,7 +33,7 @@ from unmask.synth import SelfBlend
 from unmask.train import make_config, train
 from unmask.video import encode
 
-FPS, SECONDS, SIDE = 24, 10.0, 360
+FPS, SECONDS, SIDE = 10, 10.0, 256
 
 
 def photographs() -> dict[str, NDArray[np.uint8]]:

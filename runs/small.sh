@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 clips=$1
 out=${2:-small}
 seed=${SEED:-0}
-epochs=${EPOCHS:-6}
+epochs=${EPOCHS:-12}
 PATH="$PWD/.venv/bin:$PATH"
 mkdir -p "$out"
 begun=$SECONDS
@@ -32,7 +32,7 @@ fi
 ok() { "$@" || [ $? -eq 1 ]; }
 step "fakes";      ok unmask synth "$reals" "$out/videos" --seed "$seed"
 step "split";      unmask split "$out/videos" "$out/split" --by identity --seed "$seed"
-step "preprocess"; ok unmask preprocess "$out/split" "$out/processed" --size 160
+step "preprocess"; ok unmask preprocess "$out/split" "$out/processed" --size 112
 step "train"
 unmask train "$out/processed" --out "$out/model" --resume --set seed="$seed" --set epochs="$epochs"
 step "evaluate (test split, identities that training never saw)"

@@ -5,6 +5,7 @@ takes only the items it held.
 """
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -45,7 +46,7 @@ def run(
     while waiting:
         died: list[Item] = []
         # spawn: forking a process whose libraries run threads can hang
-        pool = ProcessPoolExecutor(workers, get_context("spawn"), _share_cores, (workers,))
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (workers,))
         try:
             futures: dict[Future[Outcome[Item, Result]], Item] = {
                 pool.submit(_attempt, function, item): item for item in waiting
@@ -70,8 +71,9 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Re
         return Outcome(item, None, error)
 
 
-def _share_cores(workers: int) -> None:
-    """In one of several worker processes: take a share of the cores instead of all of them."""
+def _start_worker(workers: int) -> None:
+    """Take a share of the cores, and leave an interrupt to the parent: what runs is finished."""
     import torch  # late: the command's help must not wait for it
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))

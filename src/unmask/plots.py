@@ -77,4 +77,4 @@ def _histogram(
     axes.axvline(threshold, color="black", linestyle=":", label=f"threshold {threshold:g}")
     axes.set(title="Confidence", xlabel="confidence that the video is fake", ylabel="videos")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend()
+    axes.legend(loc="upper center")

@@ -10,7 +10,7 @@ from unmask.cli import options
 log = logging.getLogger("unmask")
 
 
-@click.command()
+@click.command(short_help="A model or scores -> metrics.")
 @click.argument("source", metavar="PROCESSED|SCORES", type=click.Path())
 @click.option("--model", metavar="FOLDER|FILE.pth", help="Needed for a preprocessed tree.")
 @click.option("--split", default="test", show_default=True)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 
-@click.command()
+@click.command(short_help="What a video, .pt file or model is.")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 def info(paths: tuple[str, ...]) -> int:
     """Describe videos, .pt files of faces, and models, as JSON."""

@@ -8,7 +8,7 @@ import click
 from unmask.cli import options
 
 
-@click.command()
+@click.command(short_help="A video -> a verdict, and when.")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--model", metavar="FOLDER|FILE.pth", help="What `unmask train` left, or a .pth.")
 @click.option(
@@ -33,9 +33,6 @@ def predict(
     device: str,
 ) -> int:
     """Judge videos, preprocessed .pt files, folders of them, or globs."""
-    from unmask import report
-    from unmask.atomic import write_text
-    from unmask.detector import Detector, Prediction
     from unmask.errors import FileError, UsageError
 
     if model is None:
@@ -43,6 +40,10 @@ def predict(
             "no weights come with this version: name a model with --model "
             "(a folder that `unmask train` left, or a .pth file)"
         )
+    from unmask import report
+    from unmask.atomic import write_text
+    from unmask.detector import Detector, Prediction
+
     inputs = [found for path in paths for found in _expand(path)]
     detector = Detector.from_pretrained(model, people=faces, device=device)
     move = options.progress("predict", quiet)

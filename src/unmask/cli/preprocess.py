@@ -10,7 +10,7 @@ from unmask.cli import options
 log = logging.getLogger("unmask")
 
 
-@click.command()
+@click.command(short_help="Videos -> .pt files of faces.")
 @click.argument("source", type=click.Path())
 @click.argument("target", type=click.Path())
 @options.workers

@@ -5,7 +5,7 @@ from collections import Counter
 import click
 
 
-@click.command()
+@click.command(short_help="A corpus -> train, val and test.")
 @click.argument("raw", type=click.Path())
 @click.argument("split", type=click.Path())
 @click.option(

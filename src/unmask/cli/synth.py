@@ -9,7 +9,7 @@ from unmask.cli import options
 log = logging.getLogger("unmask")
 
 
-@click.command()
+@click.command(short_help="Real videos -> fakes to train on.")
 @click.argument("reals", type=click.Path())
 @click.argument("out", type=click.Path())
 @click.option("--seed", type=int, default=0, show_default=True)

@@ -7,7 +7,7 @@ import click
 from unmask.cli import options
 
 
-@click.command()
+@click.command(short_help="Faces -> a model.")
 @click.argument("processed", type=click.Path())
 @click.option("--out", default="checkpoints", show_default=True, type=click.Path())
 @click.option(
