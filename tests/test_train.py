@@ -71,9 +71,12 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def test_resumed_is_as_if_never_interrupted(run: Path, processed: Path, tmp_path: Path) -> None:
-    train(processed, tmp_path, config(epochs=1))
-    train(processed, tmp_path, config(), resume=True)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resumed_is_as_if_never_interrupted(
+    run: Path, processed: Path, tmp_path: Path, workers: int
+) -> None:
+    train(processed, tmp_path, config(epochs=1, workers=workers))
+    train(processed, tmp_path, config(workers=workers), resume=True)
     one, other = (weights(folder / "model_epoch_3.pth") for folder in (run, tmp_path))
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert (run / "history.jsonl").read_text() == (tmp_path / "history.jsonl").read_text()
@@ -165,8 +168,9 @@ def test_a_loss_that_is_not_finite_ends_it_clearly(
 def test_bad_requests_are_refused(run: Path, processed: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds checkpoints"):
         train(processed, run, config())
-    with pytest.raises(ModelError, match="another model"):
-        train(processed, run, (replace(TINY, hidden=16), SETTINGS, Decision()), resume=True)
+    changed = (replace(TINY, hidden=16), replace(SETTINGS, lr=1.0), Decision())
+    with pytest.raises(ModelError, match="another hidden, lr"):
+        train(processed, run, changed, resume=True)
     tree = tmp_path / "tree"
     shutil.copytree(processed, tree)
     shutil.rmtree(tree / "train" / "Celeb-real")

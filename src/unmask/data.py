@@ -206,6 +206,7 @@ def sample_loader(
         _Samples(dataset),
         batch_size,
         sampler=sampler,
+        generator=torch.Generator(),  # of its own: workers must not draw from the epoch's
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,

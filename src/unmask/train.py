@@ -149,6 +149,13 @@ class Epoch:
     val_auc: float | None
     lr: float
 
+    def __str__(self) -> str:
+        shown = "undefined" if self.val_auc is None else f"{self.val_auc:.4f}"
+        return (
+            f"train loss {self.train_loss:.4f}  val loss {self.val_loss:.4f}  "
+            f"val acc {self.val_acc:.4f}  val auc {shown}"
+        )
+
     def rank(self, monitor: str) -> float:
         """How good it is by `monitor`; higher is better."""
         value = getattr(self, monitor)
@@ -192,15 +199,7 @@ def train(
     last = latest_checkpoint(out)
     if last and not resume:
         raise UsageError(f"{out} holds checkpoints: resume, or choose another folder")
-    sets = [DeepfakeWindowDataset(data, split, settings.short) for split in ("train", "val")]
-    for error in (error for dataset in sets for error in dataset.broken):
-        log.warning("left out: %s", error)
-    train_set, val_set = sets
-    if train_set.spec != val_set.spec:
-        raise CorpusError(Path(data), "train and val were preprocessed with different settings")
-    if len(set(train_set.labels)) < 2:
-        raise CorpusError(Path(data) / "train", "holds only one class: it takes real and fake")
-
+    train_set, val_set = _load_sets(Path(data), settings)
     torch.manual_seed(settings.seed)
     net = DeepfakeNet(model_config)
     origin = "checkpoint" if last else _initialise(net, settings.weights)
@@ -217,7 +216,7 @@ def train(
     description = config_dict(out.resolve().name, model_config, train_set.spec, decision, facts)
     history: list[Epoch] = []
     if last:
-        description, history = _restore(last, description, net, optimizer, scheduler, scaler)
+        history = _restore(last, description, net, optimizer, scheduler, scaler)
     save_config(out, description)
 
     order = torch.Generator()
@@ -248,18 +247,28 @@ def train(
             "history": [asdict(row) for row in history],
             "config": description,
         }
-        best = max(history, key=lambda row: row.rank(settings.monitor))
-        if best is result:
+        best = max(history, key=lambda row: row.rank(settings.monitor)) is result
+        if best:
             save_tensors(out / BEST, net.state_dict())
         save_tensors(out / f"model_epoch_{epoch}.pth", state)
         write_text(out / HISTORY, "".join(json.dumps(asdict(row)) + "\n" for row in history))
-        shown = "undefined" if result.val_auc is None else f"{result.val_auc:.4f}"
-        log.info(
-            "epoch %d/%d  train loss %.4f  val loss %.4f  val acc %.4f  val auc %s%s",
-            epoch, settings.epochs, result.train_loss, result.val_loss, result.val_acc, shown,
-            "  (best)" if best is result else "",
-        )  # fmt: skip
+        log.info("epoch %d/%d  %s%s", epoch, settings.epochs, result, "  (best)" if best else "")
     return evaluate_best(data, out, device)
+
+
+def _load_sets(
+    data: Path, settings: TrainConfig
+) -> tuple[DeepfakeWindowDataset, DeepfakeWindowDataset]:
+    """The train and the val windows, checked against each other."""
+    sets = [DeepfakeWindowDataset(data, split, settings.short) for split in ("train", "val")]
+    for error in (error for dataset in sets for error in dataset.broken):
+        log.warning("left out: %s", error)
+    train_set, val_set = sets
+    if train_set.spec != val_set.spec:
+        raise CorpusError(data, "train and val were preprocessed with different settings")
+    if len(set(train_set.labels)) < 2:
+        raise CorpusError(data / "train", "holds only one class: it takes real and fake")
+    return train_set, val_set
 
 
 def train_epoch(
@@ -377,13 +386,15 @@ def _restore(
     optimizer: Adam,
     scheduler: ReduceLROnPlateau,
     scaler: torch.amp.GradScaler,
-) -> tuple[dict[str, Any], list[Epoch]]:
-    """Put back what a checkpoint holds; returns its description and history."""
+) -> list[Epoch]:
+    """Put back what a checkpoint holds, if it is of the same run; returns its history."""
     state = read_checkpoint(path)
     try:
-        for key in ("model", "faces"):
-            if state["config"][key] != description[key]:
-                raise ModelError(path, f"was trained with another {key}; cannot be resumed")
+        before, now = _fixed(state["config"]), _fixed(description)
+        changed = [key for key in now if before[key] != now[key]]
+        if changed:
+            raise ModelError(path, f"trained with another {', '.join(changed)}: not to be resumed")
+        description["training"]["started_from"] = state["config"]["training"]["started_from"]
         net.load_state_dict(state["model_state_dict"])
         optimizer.load_state_dict(state["optimizer_state_dict"])
         scheduler.load_state_dict(state["scheduler_state_dict"])
@@ -392,7 +403,13 @@ def _restore(
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(path, f"cannot be resumed: {error}") from error
     log.info("resumed after epoch %d", len(history))
-    return state["config"], history
+    return history
+
+
+def _fixed(description: dict[str, Any]) -> dict[str, Any]:
+    """What must not change within a run, as one flat dictionary."""
+    flat = description["faces"] | description["model"] | description["training"]["settings"]
+    return {key: value for key, value in flat.items() if key not in ("epochs", "workers")}
 
 
 def evaluate_best(data: str | Path, out: str | Path, device: str = "auto") -> Metrics | None:
