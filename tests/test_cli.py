@@ -130,6 +130,8 @@ def test_one_bad_video_does_not_stop_the_others(clip: Path, model: Path, tmp_pat
         (["predict", "x.mp4", "--model", "NOWHERE"], 1, "NOWHERE: no such file"),
         (["predict", "EMPTY", "--model", "MODEL"], 1, "EMPTY: holds no videos"),
         (["predict", "EMPTY/*.mp4", "--model", "MODEL"], 1, "matches no file"),
+        (["predict", "x", "--model", "MODEL", "-o", "TEXT/o"], 1, "cannot be written"),
+        (["predict", "x", "--model", "MODEL", "-o", "TEXT/o", "--format", "jsonl"], 1, "cannot be"),
         (["split", "EMPTY", "out"], 1, "EMPTY: no known layout"),
         (["split", "EMPTY", "out", "--by", "hair"], 2, "'hair' is not one of"),
         (["preprocess", "EMPTY", "OUT"], 1, "EMPTY: holds no videos"),
@@ -151,7 +153,13 @@ def test_errors_are_one_line_and_a_status(
     empty, text = tmp_path / "EMPTY", tmp_path / "TEXT"
     empty.mkdir()
     text.write_text("hello")
-    places = {"MODEL": model, "TEXT": text, "OUT": tmp_path / "OUT", "EMPTY": empty}
+    places = {
+        "MODEL": model,
+        "TEXT": text,
+        "TEXT/o": text / "o",
+        "OUT": tmp_path / "OUT",
+        "EMPTY": empty,
+    }
     done = unmask(*(places.get(a, str(empty / "*.mp4") if "*" in a else a) for a in arguments))
     assert done.returncode == status, done.stderr
     assert cause in done.stderr

@@ -2,6 +2,7 @@
 
 import glob
 from pathlib import Path
+from typing import IO
 
 import click
 
@@ -48,8 +49,9 @@ def predict(
     detector = Detector.from_pretrained(model, people=faces, device=device)
     move = options.progress("predict", quiet)
     done: list[Prediction] = []
-    stream = click.open_file(output or "-", "w") if form == "jsonl" else None
+    stream: IO[str] | None = None
     try:
+        stream = click.open_file(output or "-", "w") if form == "jsonl" else None
         for prediction in detector.predict_many(inputs):
             done.append(prediction)
             move(len(done), len(inputs))
