@@ -33,7 +33,8 @@ from unmask.synth import SelfBlend
 from unmask.train import make_config, train
 from unmask.video import encode
 
-FPS, SECONDS, SIDE = 10, 10.0, 256
+FPS, SECONDS, SIDE = 10, 5.0, 256
+VAL_TAKES = 3
 
 
 def photographs() -> dict[str, NDArray[np.uint8]]:
@@ -83,11 +84,11 @@ def make_clips(out: Path, takes: int, seed: int) -> list[VideoRecord]:
     for person, photo in photographs().items():
         landmarks = detector.detect([photo])[0][0].landmarks
         for take in range(takes):
-            split = "test" if take == 0 else "val" if take == 1 else "train"
+            split = "test" if take == 0 else "val" if take <= VAL_TAKES else "train"
             for label, category in ((0, "real"), (1, "fake")):
                 rng = np.random.default_rng((seed, take, label, len(person)))
-                start = float(rng.uniform(1.5, 4))
-                part = [(start, start + float(rng.uniform(2.5, 4.5)))]
+                start = float(rng.uniform(0.7, 1.7))
+                part = [(start, start + float(rng.uniform(1.7, 2.7)))]
                 segments = part if label else []
                 path = out / "clips" / category / f"{person}_{take}.mp4"
                 with replacing(path) as temporary:
@@ -122,8 +123,8 @@ def draw(path: Path, predictions: list[Prediction], truth: list[VideoRecord]) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description="The whole road in small, on simulated clips.")
     parser.add_argument("--out", type=Path, default=Path("demo"))
-    parser.add_argument("--takes", type=int, default=8, help="clips of each photograph and class")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--takes", type=int, default=18, help="clips of each photograph and class")
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     logging.basicConfig(format="  %(message)s", level=logging.WARNING)
