@@ -149,7 +149,7 @@ class Detector:
             try:
                 yield self.predict(path)
             except FileError as error:
-                yield self._failed(str(path), 0.0, error.cause)
+                yield self._failed(str(path), error.cause)
 
     def predict_split(
         self, root_dir: str | Path, split: str
@@ -166,7 +166,7 @@ class Detector:
         judged = [self._judge_track(video, index) for index in range(len(video.tracks))]
         if not judged:
             notes.append(f"no face found in {video.sampled} sampled frames")
-            return self._failed(name, 0.0, "; ".join(notes))
+            return self._failed(name, "; ".join(notes))
         confidence = max(track.confidence for track, *_ in judged)
         return Prediction(
             video=name,
@@ -240,8 +240,8 @@ class Detector:
             return scores, None
         return scores, list(logits.frames.double().sigmoid().cpu().numpy())
 
-    def _failed(self, name: str, coverage: float, reason: str) -> Prediction:
-        return Prediction(name, "failed", None, (), (), (), (), coverage, self.model, reason)
+    def _failed(self, name: str, reason: str) -> Prediction:
+        return Prediction(name, "failed", None, (), (), (), (), 0.0, self.model, reason)
 
 
 def _verdict(confidence: float, decision: Decision) -> str:

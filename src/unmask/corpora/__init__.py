@@ -2,11 +2,12 @@
 
 from unmask.corpora.layouts import read_corpus
 from unmask.corpora.splits import SPLITS, lay_out, split_records
-from unmask.corpora.table import TABLE, VideoRecord, label_of, read_table, write_table
+from unmask.corpora.table import TABLE, TRUTH, VideoRecord, label_of, read_table, write_table
 
 __all__ = [
     "SPLITS",
     "TABLE",
+    "TRUTH",
     "VideoRecord",
     "label_of",
     "lay_out",

@@ -5,12 +5,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from unmask.corpora.table import VideoRecord, label_of, read_table
+from unmask.corpora.table import TRUTH, VideoRecord, label_of, read_table
 from unmask.errors import CorpusError
 from unmask.video import find_videos
 
 TEST_LIST = "List_of_testing_videos.txt"
-TRUTH = "truth.jsonl"  # beside synthesised fakes: which seconds are manipulated
 
 _REAL_NAME = re.compile(r"(id\d+)_(\d+)")  # idX_ZZZZ
 _FAKE_NAME = re.compile(r"(id\d+)_(id\d+)_(\d+)")  # target idX_ZZZZ, donor idY

@@ -9,6 +9,7 @@ from unmask.atomic import write_text
 from unmask.errors import CorpusError
 
 TABLE = "videos.jsonl"  # its name inside a split or preprocessed tree
+TRUTH = "truth.jsonl"  # beside synthesised fakes: which seconds are manipulated
 
 _LABELS = {
     "celeb-real": 0,

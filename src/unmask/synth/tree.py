@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from unmask import engine
 from unmask.atomic import replacing, write_text
-from unmask.corpora import VideoRecord, read_corpus, read_table, write_table
+from unmask.corpora import TRUTH, VideoRecord, read_corpus, read_table, write_table
 from unmask.errors import CorpusError, UnmaskError, UsageError, VideoError
 from unmask.faces import MTCNN
 from unmask.synth.blend import SelfBlend
 from unmask.video import Frame, Video, encode, find_videos
 
-TRUTH, SETTINGS = "truth.jsonl", "synth.json"
+SETTINGS = "synth.json"
 METHOD = "self-blending"
 _LOOK_FPS = 6.0  # faces are looked for this often and interpolated in between
 _MAX_GAP = 0.5  # seconds between two looks that may be interpolated
