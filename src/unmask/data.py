@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler
 
 from unmask import store
 from unmask.corpora import TABLE, VideoRecord, label_of, read_table
@@ -16,6 +16,8 @@ from unmask.errors import CorpusError, StoreError, UsageError
 from unmask.spec import FaceSpec
 from unmask.store import ProcessedVideo
 from unmask.windows import Window
+
+Item = TypeVar("Item")
 
 
 class Sample(NamedTuple):
@@ -186,12 +188,14 @@ def create_dataloaders(
     data_dir: str | Path, batch_size: int = 8, num_workers: int = 2, short: str = "drop"
 ) -> Loaders:
     """Loaders of (windows (B, T, 3, S, S) uint8, labels (B,) float32); train is shuffled."""
-    loaders = [
-        _loader(DeepfakeWindowDataset(data_dir, split, short), batch_size, num_workers, split)
-        if (Path(data_dir) / split).is_dir()
-        else None
-        for split in Loaders._fields
-    ]
+    loaders: list[DataLoader[tuple[Tensor, Tensor]] | None] = []
+    for split in Loaders._fields:
+        if not (Path(data_dir) / split).is_dir():
+            loaders.append(None)
+            continue
+        dataset = DeepfakeWindowDataset(data_dir, split, short)
+        sampler = RandomSampler(dataset) if split == "train" else None
+        loaders.append(_loader(dataset, batch_size, num_workers, sampler))
     return Loaders(*loaders)
 
 
@@ -202,24 +206,22 @@ def sample_loader(
     sampler: Sampler[int] | None = None,
 ) -> "DataLoader[Sample]":
     """A loader of batched Samples, in the sampler's order or in that of the dataset."""
-    return DataLoader(
-        _Samples(dataset),
-        batch_size,
-        sampler=sampler,
-        generator=torch.Generator(),  # of its own: workers must not draw from the epoch's
-        num_workers=num_workers,
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=num_workers > 0,
-    )
+    # A generator of its own: starting workers must not draw from the epoch's.
+    return _loader(_Samples(dataset), batch_size, num_workers, sampler, torch.Generator())
 
 
 def _loader(
-    dataset: DeepfakeWindowDataset, batch_size: int, num_workers: int, split: str
-) -> "DataLoader[tuple[Tensor, Tensor]]":
+    dataset: Dataset[Item],
+    batch_size: int,
+    num_workers: int,
+    sampler: Sampler[int] | None,
+    generator: torch.Generator | None = None,
+) -> "DataLoader[Item]":
     return DataLoader(
         dataset,
         batch_size,
-        shuffle=split == "train",
+        sampler=sampler,
+        generator=generator,
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
