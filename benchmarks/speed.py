@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.video import Video, encode
+from unmask.encode import encode
+from unmask.video import Video
 
 
 def make_clip(source: Path, target: Path, seconds: int) -> None:

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from unmask.atomic import replacing
 from unmask.corpora import VideoRecord, lay_out, write_table
 from unmask.detector import Detector, Prediction
+from unmask.encode import encode
 from unmask.faces import MTCNN
 from unmask.preprocess import VideoPreprocessor, preprocess_tree
 from unmask.report import as_text, prediction_dict
 from unmask.synth import SelfBlend
 from unmask.train import make_config, train
-from unmask.video import encode
 
 FPS, SECONDS, SIDE = 10, 5.0, 256
 VAL_TAKES = 3

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from unmask.corpora import VideoRecord, write_table
+from unmask.encode import encode
 from unmask.faces import FaceTrack
 from unmask.models import Bundle, Decision, DeepfakeNet, ModelConfig
 from unmask.preprocess import VideoPreprocessor, preprocess_tree
 from unmask.spec import FaceSpec
 from unmask.store import ProcessedVideo
-from unmask.video import encode
 
 Image = NDArray[np.uint8]
 

@@ -8,12 +8,12 @@ import torch
 from conftest import TINY, random_video
 
 from unmask import Detector, store
+from unmask.encode import encode
 from unmask.errors import StoreError, UsageError, VideoError
 from unmask.models import Bundle, Decision, DeepfakeNet, autocast
 from unmask.preprocess import VideoPreprocessor
 from unmask.spec import FaceSpec
 from unmask.store import ProcessedVideo
-from unmask.video import encode
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unmask.errors import UsageError
-from unmask.faces import MTCNN, Face, Tracker, crop_face
+from unmask.faces import MTCNN, Face, FaceTrack, Sighting, Tracker, crop_face
 from unmask.video import Frame, Video, find_videos
 
 CLIPS = Path(__file__).parents[2] / "shared" / "data"
@@ -111,18 +111,31 @@ def face(x: float, y: float = 50, side: float = 40) -> Face:
     return Face(box, 0.99, np.zeros((5, 2), np.float32))
 
 
-def follow(choice: str | int, frames: list[list[Face]], step: float = 1 / 3) -> Tracker:
-    tracker = Tracker(choice, size=16)
+def follow(
+    choice: str | int,
+    frames: list[list[Face]],
+    step: float = 1 / 3,
+    cuts: tuple[int, ...] = (),
+    smooth: bool = False,
+) -> list[FaceTrack]:
+    tracker, crops = Tracker(choice, size=16, smooth=smooth), []
+    rgb = np.zeros((200, 400, 3), np.uint8)
     for number, faces in enumerate(frames):
         largest_first = sorted(faces, key=lambda f: -f.area)
-        rgb = np.zeros((200, 400, 3), np.uint8)
-        tracker.add(Frame(number, number * step, rgb), largest_first)
-    return tracker
+        frame = Frame(number, number * step, rgb)
+        crops += tracker.add(Sighting(frame, number in cuts, largest_first))
+    crops += tracker.finish()
+    tracks = []
+    for track in tracker.kept:
+        mine = [crop for crop in crops if crop.track == track]
+        times, boxes = np.array([c.time for c in mine]), np.stack([c.box for c in mine])
+        tracks.append(FaceTrack(track, times, boxes, np.stack([c.rgb for c in mine])))
+    return tracks
 
 
 def test_largest_takes_one_face_a_frame() -> None:
     frames = [[face(10, side=40), face(200, side=50)]] * 5 + [[]] + [[face(10)]] * 5
-    (track,) = follow("largest", frames).finish()
+    (track,) = follow("largest", frames)
     assert len(track) == 10
     assert track.boxes[:, 0].tolist() == [200] * 5 + [10] * 5
     assert np.diff(track.times).max() == pytest.approx(2 / 3)  # the gap stays
@@ -130,26 +143,26 @@ def test_largest_takes_one_face_a_frame() -> None:
 
 def test_two_people_stay_apart() -> None:
     frames = [[face(10 + 5 * k), face(300 - 5 * k)] for k in range(20)]
-    left, right = follow("all", frames).finish()
+    left, right = follow("all", frames)
     assert (np.diff(left.boxes[:, 0]) > 0).all()
     assert (np.diff(right.boxes[:, 0]) < 0).all()
 
 
 def test_a_short_disappearance_does_not_end_a_track_and_a_long_one_does() -> None:
     seen = [[face(50)]] * 6
-    assert len(follow("all", seen + [[]] * 2 + seen).finish()) == 1
-    assert len(follow("all", seen + [[]] * 6 + seen).finish()) == 2
+    assert len(follow("all", seen + [[]] * 2 + seen)) == 1
+    assert len(follow("all", seen + [[]] * 6 + seen)) == 2
 
 
 def test_small_and_passing_faces_are_background() -> None:
     frames = [[face(50, side=90), face(300, side=15)] for _ in range(20)]
     frames[10].append(face(200, side=80))
-    assert len(follow("all", frames).finish()) == 1
+    assert len(follow("all", frames)) == 1
 
 
 def test_a_number_keeps_the_most_prominent() -> None:
     frames = [[face(10, side=60), face(150, side=50), face(300, side=40)]] * 10
-    kept = follow(2, frames).finish()
+    kept = follow(2, frames)
     assert [track.boxes[0, 0] for track in kept] == [10, 150]
 
 
@@ -160,8 +173,8 @@ def test_other_choices_are_refused(choice: str | int) -> None:
 
 
 def test_no_faces_no_tracks() -> None:
-    assert follow("all", [[]] * 3).finish() == []
-    assert follow("largest", []).finish() == []
+    assert follow("all", [[]] * 3) == []
+    assert follow("largest", []) == []
 
 
 def test_detection_leaves_the_frame_alone(detector: MTCNN, photo: Picture) -> None:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from unmask import store
 from unmask.corpora import read_table
+from unmask.encode import encode
 from unmask.errors import CorpusError
 from unmask.preprocess import VideoPreprocessor, preprocess_tree
-from unmask.video import encode
 
 
 def test_a_clip_becomes_faces_with_real_times(clip: Path, preprocessor: VideoPreprocessor) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from unmask.encode import encode
 from unmask.errors import UsageError, VideoError
-from unmask.video import Video, encode, find_videos
+from unmask.video import Limits, Video, find_videos
 
 CELLS = 10  # bits of the frame counter
 
@@ -158,7 +159,7 @@ def test_a_cut_stream_gives_what_is_there_and_a_warning(tmp_path: Path) -> None:
 
 def test_pictures_over_the_limit_are_refused(clip: Path) -> None:
     with pytest.raises(VideoError, match="160x160 is over the limit"):
-        Video(clip, max_pixels=100)
+        Video(clip, Limits(pixels=100))
 
 
 @pytest.fixture

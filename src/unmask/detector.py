@@ -8,18 +8,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from unmask import store
 from unmask.corpora import VideoRecord
 from unmask.data import find_processed
+from unmask.engine import batched
 from unmask.errors import FileError, StoreError, UsageError
 from unmask.models import Bundle, Decision, autocast, load_bundle
 from unmask.preprocess import VideoPreprocessor
 from unmask.segments import Segment, find_segments, moving_average
-from unmask.store import ProcessedVideo
-from unmask.windows import Window, average_windows
+from unmask.store import ProcessedVideo, Summary, coverage
+from unmask.windows import Window, average_windows, make_windows
 
 _FACES_AT_ONCE = 32  # encoded together
+_WINDOWS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,18 @@ class Prediction:
         return {"fake": True, "real": False}.get(self.verdict)
 
 
+@dataclass(frozen=True, eq=False)
+class _Encoded:
+    """A track as the network's second half takes it: a row of features a face."""
+
+    times: list[float]
+    features: list[Tensor]
+
+    def add(self, time: float, features: Tensor) -> None:
+        self.times.append(time)
+        self.features.append(features)
+
+
 class Detector:
     """Judges videos with a model.
 
@@ -139,9 +154,15 @@ class Detector:
             wrong = video.spec.differences(self.bundle.spec)
             if wrong:
                 raise StoreError(path, f"does not fit the model: made with {', '.join(wrong)}")
-        else:
-            video = self._preprocessor.process_video(path)
-        return self.judge(video, str(path))
+            return self.judge(video, str(path))
+        stream = self._preprocessor.stream(path)
+        tracks: dict[int, _Encoded] = {}
+        for crops in batched(stream, _FACES_AT_ONCE):
+            features = self._encode(np.stack([crop.rgb for crop in crops]))
+            for crop, row in zip(crops, features, strict=True):
+                tracks.setdefault(crop.track, _Encoded([], [])).add(crop.time, row)
+        summary = stream.summary
+        return self._judge(str(path), summary, [tracks[track] for track in summary.kept])
 
     def predict_many(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
         """Judge one video after the other; one that cannot be used has the verdict "failed"."""
@@ -161,9 +182,16 @@ class Detector:
 
     def judge(self, video: ProcessedVideo, name: str | None = None) -> Prediction:
         """Judge faces that are already cut out; `name` is the video's in the result."""
-        name = name or video.video
+        tracks = [
+            _Encoded(list(track.times), list(self._encode(track.crops))) for track in video.tracks
+        ]
+        return self._judge(name or video.video, video, tracks)
+
+    def _judge(
+        self, name: str, video: ProcessedVideo | Summary, tracks: "list[_Encoded]"
+    ) -> Prediction:
         decision, notes = self.bundle.decision, list(video.warnings)
-        judged = [self._judge_track(video, index) for index in range(len(video.tracks))]
+        judged = [self._judge_track(number, track, video) for number, track in enumerate(tracks)]
         if not judged:
             notes.append(f"no face found in {video.sampled} sampled frames")
             return self._failed(name, "; ".join(notes))
@@ -176,69 +204,77 @@ class Detector:
             timeline=tuple(f for _, faces, *_ in judged for f in faces),
             windows=tuple(w for _, _, windows, _ in judged for w in windows),
             tracks=tuple(track for track, *_ in judged),
-            coverage=video.coverage,
+            coverage=coverage([np.array(track.times) for track in tracks], video.sampled),
             model=self.model,
             reason="; ".join(notes) or None,
         )
 
     def _judge_track(
-        self, video: ProcessedVideo, index: int
+        self, number: int, track: "_Encoded", video: ProcessedVideo | Summary
     ) -> tuple[ScoredTrack, list[ScoredFace], list[ScoredWindow], list[Segment]]:
-        track, decision = video.tracks[index], self.bundle.decision
-        times = track.times
-        windows = [window for owner, window in video.windows if owner == index]
-        scores, curves = self._score(track.crops, windows)
+        decision, spec = self.bundle.decision, video.spec
+        times = np.array(track.times)
+        windows = make_windows(len(times), spec.sequence_length, spec.overlap)
+        scores, curves = self._score(track.features, windows)
         starts = [float(times[window.start]) for window in windows]
         ends = [float(times[window.stop - 1]) for window in windows]
         smooth = moving_average(scores, decision.smoothing)
         if curves is None:  # no frame head: a face has the mean score of its windows
             flat = [np.full(len(w.mask), s) for w, s in zip(windows, scores, strict=True)]
-            curve = average_windows(len(track), windows, flat)
-            segments = find_segments(starts, ends, smooth, decision.segment_threshold, track.id)
+            curve = average_windows(len(times), windows, flat)
+            segments = find_segments(starts, ends, smooth, decision.segment_threshold, number)
         else:
-            curve = average_windows(len(track), windows, curves)
-            step = 1 / video.spec.target_fps
+            curve = average_windows(len(times), windows, curves)
+            step = 1 / spec.target_fps
             segments = find_segments(
                 times,
                 np.minimum(times + step, max(video.duration, times[-1])),
                 moving_average(curve, decision.frame_smoothing),
                 decision.segment_threshold,
-                track.id,
+                number,
                 max_gap=1.5 * step,
             )
         confidence = float(smooth.max() if decision.aggregate == "max" else smooth.mean())
         return (
-            ScoredTrack(track.id, float(times[0]), float(times[-1]), confidence),
-            [ScoredFace(float(t), float(s), track.id) for t, s in zip(times, curve, strict=True)],
+            ScoredTrack(number, float(times[0]), float(times[-1]), confidence),
+            [ScoredFace(float(t), float(s), number) for t, s in zip(times, curve, strict=True)],
             [
-                ScoredWindow(start, end, float(score), track.id)
+                ScoredWindow(start, end, float(score), number)
                 for start, end, score in zip(starts, ends, scores, strict=True)
             ],
             segments,
         )
 
     @torch.inference_mode()
-    def _score(
-        self, crops: NDArray[np.uint8], windows: list[Window]
-    ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]] | None]:
-        """Probabilities of windows (W,), and of the frames of each window (T,).
-
-        Every face is encoded once, however many windows it stands in.
-        """
+    def _encode(self, crops: NDArray[np.uint8]) -> Tensor:
+        """(N, S, S, 3) uint8 -> (N, features), on the CPU. Every face is encoded once."""
         faces = torch.from_numpy(crops).permute(0, 3, 1, 2)
-        mask = torch.from_numpy(np.stack([window.mask for window in windows])).to(self.device)
         with autocast(self.device):
-            features = torch.cat(
-                [self._net.encode(part.to(self.device)) for part in faces.split(_FACES_AT_ONCE)]
-            )
-            batch = features.new_zeros(len(windows), mask.shape[1], features.shape[1])
-            for row, window in enumerate(windows):
-                batch[row, : window.stop - window.start] = features[window.start : window.stop]
-            logits = self._net.judge(batch, mask)
-        scores = logits.window.double().sigmoid().cpu().numpy()
-        if logits.frames is None:
-            return scores, None
-        return scores, list(logits.frames.double().sigmoid().cpu().numpy())
+            parts = [
+                self._net.encode(part.to(self.device)).float().cpu()
+                for part in faces.split(_FACES_AT_ONCE)
+            ]
+        return torch.cat(parts)
+
+    @torch.inference_mode()
+    def _score(
+        self, features: list[Tensor], windows: list[Window]
+    ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]] | None]:
+        """Probabilities of windows (W,), and of the frames of each window (T,)."""
+        scores: list[NDArray[np.float64]] = []
+        curves: list[NDArray[np.float64]] = []
+        for group in batched(windows, _WINDOWS_AT_ONCE):
+            mask = torch.from_numpy(np.stack([window.mask for window in group]))
+            batch = torch.zeros(*mask.shape, len(features[0]))
+            for row, window in zip(batch, group, strict=True):
+                faces = features[window.start : window.stop]
+                row[: len(faces)] = torch.stack(faces)
+            with autocast(self.device):
+                logits = self._net.judge(batch.to(self.device), mask.to(self.device))
+            scores.append(logits.window.double().sigmoid().cpu().numpy())
+            if logits.frames is not None:
+                curves += list(logits.frames.double().sigmoid().cpu().numpy())
+        return np.concatenate(scores), curves or None
 
     def _failed(self, name: str, reason: str) -> Prediction:
         return Prediction(name, "failed", None, (), (), (), (), 0.0, self.model, reason)

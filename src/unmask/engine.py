@@ -1,4 +1,4 @@
-"""A function over many items: here, or in processes.
+"""A function over many items: here, ahead in a thread, or in processes.
 
 Knows nothing of video. One item's failure is an outcome and not the end; a worker that dies
 takes only the items it held.
@@ -6,8 +6,9 @@ takes only the items it held.
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -62,6 +63,34 @@ def run(
         if died and workers == 1:
             yield Outcome(died.pop(0), None, UnmaskError("the worker process died"))
         waiting, workers = died, 1
+
+
+def ahead(items: Iterator[Item], count: int) -> Generator[Item, None, None]:
+    """Yield what `items` yields while a thread makes the next `count` of them.
+
+    Close the generator before closing what `items` reads from: then the thread has ended.
+    """
+    end = object()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+    try:
+        coming = deque(pool.submit(next, items, end) for _ in range(count))
+        while (item := coming.popleft().result()) is not end:
+            coming.append(pool.submit(next, items, end))
+            yield item  # type: ignore[misc]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def batched(items: Iterable[Item], count: int) -> Iterator[list[Item]]:
+    """Lists of `count` items, the last one shorter."""
+    group: list[Item] = []
+    for item in items:
+        group.append(item)
+        if len(group) == count:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Result]:

@@ -2,19 +2,21 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 from unmask import engine, store
 from unmask.corpora import TABLE, read_table, write_table
+from unmask.engine import ahead
 from unmask.errors import CorpusError, FileError, StoreError, UnmaskError, VideoError
-from unmask.faces import MTCNN, Tracker
+from unmask.faces import MTCNN, FaceCrop, FaceFinder, Tracker
 from unmask.spec import FaceSpec
-from unmask.store import ProcessedVideo
-from unmask.video import Frame, Video, find_videos
+from unmask.store import ProcessedVideo, Summary, Writer
+from unmask.video import Limits, Video, find_videos
 
-_FRAMES_AT_ONCE = 8  # detected together
+_FRAMES_AHEAD = 4  # decoded while the ones before are searched
 
 
 class VideoPreprocessor:
@@ -27,8 +29,11 @@ class VideoPreprocessor:
         overlap: faces that successive windows share.
         margin: pixels of the crop, both sides together, around the detector's box.
         people: "largest" face of each frame, "all" people, or the N most prominent.
+        exact: find the faces of every sample as MTCNN alone would, in every size, and cut them
+            out just so; slower by far (see FaceFinder). The crops are those of the design.
         min_face_size: smallest face looked for, in pixels of the frame.
         device: where the face detector runs.
+        limits: what a video may cost before it is refused.
     """
 
     def __init__(
@@ -40,48 +45,64 @@ class VideoPreprocessor:
         overlap: int = 6,
         margin: int = 0,
         people: str | int = "largest",
+        exact: bool = False,
         min_face_size: int = 20,
         device: str = "cpu",
+        limits: Limits = Limits(),  # noqa: B008
     ) -> None:
-        self.spec = FaceSpec(target_fps, image_size, margin, sequence_length, overlap, people)
+        self.spec = FaceSpec(
+            target_fps, image_size, margin, sequence_length, overlap, people, exact
+        )
         self.min_face_size = min_face_size
         self.device = device
+        self.limits = limits
 
     @classmethod
-    def from_spec(cls, spec: FaceSpec, device: str = "cpu") -> "VideoPreprocessor":
+    def from_spec(
+        cls, spec: FaceSpec, device: str = "cpu", limits: Limits | None = None
+    ) -> "VideoPreprocessor":
         """The preprocessor that makes what a model with this spec was trained on."""
-        return cls(**asdict(spec), device=device)
+        return cls(**asdict(spec), device=device, limits=limits or Limits())
 
     @cached_property
     def _detector(self) -> MTCNN:
         return MTCNN(self.min_face_size, device=self.device)
 
+    def stream(self, path: str | Path) -> "FaceStream":
+        """Decode, find faces, link and crop; the faces come one by one, in bounded memory.
+
+        Raises:
+            VideoError: while iterating, where the file is not a video that can be read.
+        """
+        return FaceStream(
+            Path(path), self.spec, FaceFinder(self._detector, self.spec.exact), self.limits
+        )
+
     def process_video(self, path: str | Path) -> ProcessedVideo:
-        """Decode, find faces, link and crop. A video without a face has no tracks.
+        """`stream`, in memory. A video without a face has no tracks.
 
         Raises:
             VideoError: the file is not a video that can be read.
         """
-        path = Path(path)
-        tracker = Tracker(self.spec.people, self.spec.image_size, self.spec.margin)
-        sampled, last = 0, 0.0
-        with Video(path) as video:
-            for frames in _batches(video.frames(self.spec.target_fps)):
-                found = self._detector.detect([frame.rgb for frame in frames])
-                for frame, faces in zip(frames, found, strict=True):
-                    tracker.add(frame, faces)
-                sampled += len(frames)
-                last = frames[-1].time
-            warnings = tuple(video.warnings)
-        duration = max(video.info.duration or 0.0, last)
-        tracks = tuple(tracker.finish())
-        return ProcessedVideo(path.name, tracks, sampled, self.spec, duration, warnings)
+        stream = self.stream(path)
+        crops: dict[int, list[FaceCrop]] = {}
+        for crop in stream:
+            crops.setdefault(crop.track, []).append(crop)
+        return ProcessedVideo.of(stream.summary, crops)
 
     def save_video(self, path: str | Path, out: str | Path) -> ProcessedVideo:
-        """`process_video`, written to the file `out`, atomically."""
-        processed = self.process_video(path)
-        store.write(out, processed)
-        return processed
+        """`stream`, into the file `out`, atomically; memory does not grow with the video.
+
+        Raises:
+            VideoError: the file is not a video that can be read.
+            FileError: `out` cannot be written.
+        """
+        stream = self.stream(path)
+        with Writer(out, self.spec) as writer:
+            for crop in stream:
+                writer.add(crop)
+            writer.finish(stream.summary)
+        return store.read(out)
 
     def is_done(self, out: str | Path) -> bool:
         """Whether `out` is a whole file made with these settings."""
@@ -91,17 +112,38 @@ class VideoPreprocessor:
             return False
 
 
-def _batches(frames: Iterator[Frame]) -> Iterator[list[Frame]]:
-    """Runs of frames of one size."""
-    pending: list[Frame] = []
-    for frame in frames:
-        full = len(pending) == _FRAMES_AT_ONCE
-        if pending and (full or frame.rgb.shape != pending[0].rgb.shape):
-            yield pending
-            pending = []
-        pending.append(frame)
-    if pending:
-        yield pending
+class FaceStream:
+    """The faces of a video as they are found, in order within a track.
+
+    Attributes:
+        summary: what else is to be said of the video; set when the iteration has ended.
+    """
+
+    summary: Summary
+
+    def __init__(self, path: Path, spec: FaceSpec, finder: FaceFinder, limits: Limits) -> None:
+        self._path, self._spec, self._finder, self._limits = path, spec, finder, limits
+
+    def __iter__(self) -> Iterator[FaceCrop]:
+        spec = self._spec
+        tracker = Tracker(spec.people, spec.image_size, spec.margin, smooth=not spec.exact)
+        sampled, last = 0, 0.0
+        with (
+            Video(self._path, self._limits) as video,
+            closing(ahead(video.frames(spec.target_fps), _FRAMES_AHEAD)) as frames,
+        ):
+            for sighting in self._finder.find(frames):
+                sampled, last = sampled + 1, sighting.frame.time
+                yield from tracker.add(sighting)
+            yield from tracker.finish()
+            self.summary = Summary(
+                video=self._path.name,
+                spec=spec,
+                kept=tuple(tracker.kept),
+                sampled=sampled + video.lost,
+                duration=max(video.info.duration or 0.0, last),
+                warnings=tuple(video.warnings),
+            )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ class FaceSpec:
         sequence_length: faces a window.
         overlap: faces that successive windows share.
         people: whose faces: "largest", "all" or a number (see unmask.faces.Tracker).
+        exact: search every sample for faces of every size and cut them out just as they were
+            found; otherwise follow them and smooth their boxes, which is several times faster.
     """
 
     target_fps: float = 3
@@ -23,11 +25,15 @@ class FaceSpec:
     sequence_length: int = 30
     overlap: int = 6
     people: str | int = "largest"
+    exact: bool = False
 
     def differences(self, other: "FaceSpec") -> list[str]:
-        """What sets two specifications apart for a model; whose faces they are does not."""
+        """What sets two specifications apart for a model.
+
+        Whose faces they are and how they were found does not: the crops differ by little.
+        """
         return [
             f"{name} {value} (not {getattr(other, name)})"
             for name, value in asdict(self).items()
-            if name != "people" and value != getattr(other, name)
+            if name not in ("people", "exact") and value != getattr(other, name)
         ]

@@ -12,27 +12,31 @@ with nothing but `torch.load(path, weights_only=True)`:
     times            (N,) float64 seconds
     boxes            (N, 4) float32, x0 y0 x1 y1 in pixels of the frame
     track_ids        (N,) int64, ascending: which person
-    overlap, margin, people, sampled, duration, video, warnings, format
+    overlap, margin, people, exact, sampled, duration, video, warnings, format
 
 A video of fewer faces than `sequence_length` has one shorter window; one without faces none.
 Files in the design document's own form (`windows` as float, nothing below `image_size`) load too.
 """
 
 import pickle
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, Self
+from zipfile import ZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unmask.atomic import save_tensors
+from unmask.atomic import replacing, writing
 from unmask.errors import StoreError, UsageError
-from unmask.faces import FaceTrack
+from unmask.faces import FaceCrop, FaceTrack
 from unmask.spec import FaceSpec
 from unmask.windows import Window, make_windows
 
@@ -60,6 +64,27 @@ class ProcessedVideo:
     duration: float
     warnings: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, summary: "Summary", crops: Mapping[int, Sequence[FaceCrop]]) -> Self:
+        """Put the faces of the tracks that count together."""
+        tracks = [
+            FaceTrack(
+                number,
+                np.array([crop.time for crop in crops[track]]),
+                np.stack([crop.box for crop in crops[track]]),
+                np.stack([crop.rgb for crop in crops[track]]),
+            )
+            for number, track in enumerate(summary.kept)
+        ]
+        return cls(
+            summary.video,
+            tuple(tracks),
+            summary.sampled,
+            summary.spec,
+            summary.duration,
+            summary.warnings,
+        )
+
     @cached_property
     def windows(self) -> list[tuple[int, Window]]:
         """(index of the track, window), track by track."""
@@ -72,8 +97,114 @@ class ProcessedVideo:
     @property
     def coverage(self) -> float:
         """Share of the sampled frames that hold at least one face, 0 to 1."""
-        times = {float(t) for track in self.tracks for t in track.times}
-        return min(1.0, len(times) / self.sampled) if self.sampled else 0.0
+        return coverage([track.times for track in self.tracks], self.sampled)
+
+
+def coverage(times: Iterable[NDArray[np.float64]], sampled: int) -> float:
+    """Share of `sampled` frames that hold a face of at least one track, 0 to 1."""
+    seen = {float(time) for track in times for time in track}
+    return min(1.0, len(seen) / sampled) if sampled else 0.0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is known of a video once all its faces are.
+
+    Attributes:
+        video, spec, sampled, duration, warnings: as of ProcessedVideo.
+        kept: the tracks that count, in order; what else was found is passing background.
+    """
+
+    video: str
+    spec: FaceSpec
+    kept: tuple[int, ...]
+    sampled: int
+    duration: float
+    warnings: tuple[str, ...] = ()
+
+
+class Writer:
+    """Writes a `.pt` file while its faces are being found; a context manager.
+
+    The faces wait in a nameless file beside `path`, so memory does not grow with the video.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+
+    def __init__(self, path: str | Path, spec: FaceSpec) -> None:
+        self._path, self._spec = Path(path), spec
+        self._rows: list[tuple[int, float, NDArray[np.float32]]] = []
+        self._bytes = 3 * spec.image_size**2
+
+    def __enter__(self) -> Self:
+        with writing(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._spool = TemporaryFile(dir=self._path.parent)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spool.close()
+
+    def add(self, crop: FaceCrop) -> None:
+        """Take a face; the faces of one track come in order of time."""
+        with writing(self._path):
+            self._spool.write(np.ascontiguousarray(crop.rgb.transpose(2, 0, 1)).data)
+        self._rows.append((crop.track, crop.time, crop.box))
+
+    def finish(self, summary: Summary) -> None:
+        """Write the file, atomically; without it nothing is written."""
+        spec, size = self._spec, self._spec.image_size
+        of_track: dict[int, list[int]] = {track: [] for track in summary.kept}
+        for row, (track, _, _) in enumerate(self._rows):
+            if track in of_track:
+                of_track[track].append(row)
+        rows = [row for found in of_track.values() for row in found]
+        spans, begin = [], 0
+        for found in of_track.values():
+            windows = make_windows(len(found), spec.sequence_length, spec.overlap)
+            spans += [(begin + window.start, begin + window.stop) for window in windows]
+            begin += len(found)
+        times = [self._rows[row][1] for row in rows]
+        faces = torch.empty(len(rows), 3, size, size, dtype=torch.uint8)  # never touched
+        ids = [number for number, found in enumerate(of_track.values()) for _ in found]
+        boxes = [self._rows[row][2] for row in rows]
+        content = {
+            "faces": faces,
+            "times": torch.tensor(times, dtype=torch.float64),
+            "boxes": torch.from_numpy(np.stack(boxes) if boxes else np.zeros((0, 4), np.float32)),
+            "track_ids": torch.tensor(ids, dtype=torch.int64),
+            "windows": _views(faces, spans, spec.sequence_length),
+            "timestamps": [(times[start], times[stop - 1]) for start, stop in spans],
+            "num_windows": len(spans),
+            **asdict(spec),
+            "sampled": summary.sampled,
+            "duration": summary.duration,
+            "video": summary.video,
+            "warnings": list(summary.warnings),
+            "format": FORMAT,
+        }
+        with replacing(self._path) as temporary:
+            with torch.serialization.skip_data():
+                torch.save(content, temporary)
+            self._fill(temporary, content, rows)
+
+    def _fill(self, path: Path, content: dict[str, Any], rows: list[int]) -> None:
+        """Put the bytes of the tensors where `torch.save` left room for them."""
+        with ZipFile(path) as archive, path.open("r+b") as file:
+            room = {Path(info.filename).name: info for info in archive.infolist()}
+            # torch numbers the tensors in the order in which it meets them.
+            for number, key in enumerate(("faces", "times", "boxes", "track_ids")):
+                header = room[str(number)].header_offset
+                file.seek(header + 26)
+                name, extra = struct.unpack("<HH", file.read(4))
+                file.seek(header + 30 + name + extra)
+                if key != "faces":
+                    file.write(content[key].numpy().data)
+                    continue
+                for row in rows:
+                    self._spool.seek(row * self._bytes)
+                    file.write(self._spool.read(self._bytes))
 
 
 def write(path: str | Path, video: ProcessedVideo) -> None:
@@ -82,32 +213,14 @@ def write(path: str | Path, video: ProcessedVideo) -> None:
     Raises:
         FileError: it cannot be written.
     """
-    spec, size = video.spec, video.spec.image_size
-    tracks = video.tracks
-    faces = torch.empty(sum(map(len, tracks)), 3, size, size, dtype=torch.uint8)
-    offsets = np.cumsum([0, *map(len, tracks)])
-    for track, offset in zip(tracks, offsets, strict=False):
-        crops = torch.from_numpy(track.crops).permute(0, 3, 1, 2)
-        faces[offset : offset + len(track)] = crops
-    spans = [(int(offsets[i]) + w.start, int(offsets[i]) + w.stop) for i, w in video.windows]
-    times = np.concatenate([track.times for track in tracks] or [np.zeros(0)])
-    boxes = np.concatenate([track.boxes for track in tracks] or [np.zeros((0, 4), np.float32)])
-    content = {
-        "windows": _views(faces, spans, spec.sequence_length),
-        "timestamps": [(float(times[a]), float(times[b - 1])) for a, b in spans],
-        "num_windows": len(spans),
-        **asdict(spec),
-        "faces": faces,
-        "times": torch.from_numpy(times),
-        "boxes": torch.from_numpy(boxes),
-        "track_ids": torch.tensor([t.id for t in tracks for _ in t.times], dtype=torch.int64),
-        "sampled": video.sampled,
-        "duration": video.duration,
-        "video": video.video,
-        "warnings": list(video.warnings),
-        "format": FORMAT,
-    }
-    save_tensors(path, content)
+    kept = tuple(track.id for track in video.tracks)
+    with Writer(path, video.spec) as writer:
+        for track in video.tracks:
+            for time, box, rgb in zip(track.times, track.boxes, track.crops, strict=True):
+                writer.add(FaceCrop(track.id, float(time), box, rgb))
+        writer.finish(
+            Summary(video.video, video.spec, kept, video.sampled, video.duration, video.warnings)
+        )
 
 
 def _views(faces: Tensor, spans: list[tuple[int, int]], length: int) -> Tensor | list[Tensor]:
@@ -164,6 +277,7 @@ def _parse(path: Path, content: dict[str, Any]) -> ProcessedVideo:
         int(content["sequence_length"]),
         int(content["overlap"]),
         content["people"],
+        bool(content.get("exact", True)),  # files of before the setting
     )
     count, size = len(times), spec.image_size
     _expect("faces", faces, (count, 3, size, size), torch.uint8)
@@ -199,7 +313,7 @@ def _parse_document(path: Path, content: dict[str, Any]) -> ProcessedVideo:
     length, size = int(content["sequence_length"]), int(content["image_size"])
     if not isinstance(windows, Tensor) or len(stamps) != len(windows):
         raise ValueError("windows must be a tensor with one pair of timestamps a window")
-    spec = FaceSpec(float(content["target_fps"]), size, sequence_length=length)
+    spec = FaceSpec(float(content["target_fps"]), size, sequence_length=length, exact=True)
     if windows.numel() == 0:
         return ProcessedVideo(path.stem, (), 0, spec, 0.0)
     _expect("windows", windows, (len(windows), windows.shape[1], 3, size, size), windows.dtype)

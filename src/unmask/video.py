@@ -5,16 +5,22 @@ file object that this module opened: playlists, concat scripts and network proto
 the list of formats, so a file that points elsewhere is an error and not a request.
 """
 
+import math
+import os
+import time
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from unmask.errors import UsageError, VideoError
@@ -30,8 +36,31 @@ VIDEO_SUFFIXES = frozenset(
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,gif,mxf,h264,hevc"
 )
-MAX_PIXELS = 8192 * 8192
 _MAX_DAMAGED = 1000  # undecodable packets before giving up
+_LOOKAHEAD = 32  # packets; pictures are reordered by at most 16
+_MAX_AHEAD = 16_000_000  # bytes of them
+_SKIPPABLE = frozenset({"h264", "hevc"})  # codecs whose unneeded pictures are not decoded
+
+
+if TYPE_CHECKING:
+    _Packet = av.Packet[av.VideoStream]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a video may cost before it is refused; it may be made to do harm.
+
+    Attributes:
+        pixels: of one picture; the default is 8K.
+        frames: pictures in the stream; the default is four hours at 60 a second.
+        duration: seconds of video.
+        timeout: seconds of work, from opening the file on; None for no limit.
+    """
+
+    pixels: int = 8192 * 4320
+    frames: int = 4 * 3600 * 60
+    duration: float = 4 * 3600
+    timeout: float | None = 3600
 
 
 @dataclass(frozen=True)
@@ -61,24 +90,39 @@ class VideoInfo:
     container: str
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """A picture that is on display from `start` to `end`, in seconds; None where it is lost."""
+
+    index: int
+    start: float
+    end: float
+    picture: av.VideoFrame | None
+
+
 class Video:
     """An open video file; use it as a context manager.
 
     Attributes:
         info: what the container says.
         warnings: what went wrong while decoding without ending it; filled by `frames`.
+        lost: samples that could not be decoded; filled by `frames(fps)`.
 
     Raises:
-        VideoError: missing, empty, not a video, no video stream, or larger than `max_pixels`.
+        VideoError: missing, empty, not a video, no video stream, or over the limits.
     """
 
-    def __init__(self, path: str | Path, *, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, path: str | Path, limits: Limits = Limits()) -> None:
         self.path = Path(path)
+        self.limits = limits
         self.warnings: list[str] = []
-        self._max_pixels = max_pixels
+        self.lost = 0
+        self._deadline = time.monotonic() + (limits.timeout or math.inf)
         self._file = _open_file(self.path)
+        # The decoders that look into the streams while the file is opened have the limit too.
+        options = {"format_whitelist": _FORMATS, "max_pixels": str(limits.pixels)}
         try:
-            self._container = av.open(self._file, "r", options={"format_whitelist": _FORMATS})
+            self._container = av.open(self._file, "r", options=options)
         except (FFmpegError, OSError, ValueError) as error:
             self._file.close()
             raise VideoError(path, "not a video that can be read (damaged, or no video)") from error
@@ -86,9 +130,10 @@ class Video:
             if not self._container.streams.video:
                 raise VideoError(path, "has no video stream")
             self._stream = self._container.streams.video[0]
-            self._stream.thread_type = "AUTO"
             context = self._stream.codec_context
-            self._check_size(context.width, context.height)
+            context.thread_type = "AUTO"
+            context.thread_count = max(1, min(4, (os.cpu_count() or 1) // 2))  # each holds pictures
+            context.options = {"max_pixels": str(limits.pixels)}
             rate = self._stream.average_rate
             self.info = VideoInfo(
                 width=context.width,
@@ -98,9 +143,13 @@ class Video:
                 codec=context.name,
                 container=self._container.format.name,
             )
+            self._check_size(context.width, context.height)
+            self._check_length(self._stream.frames, self.info.duration or 0.0)
         except BaseException:
             self.close()
             raise
+        self._to_rgb = VideoReformatter()
+        self._origin: float | None = None  # of time, in seconds of the stream
 
     def __enter__(self) -> Self:
         return self
@@ -126,30 +175,27 @@ class Video:
         yielded frames are converted to RGB.
 
         Raises:
-            VideoError: no frame could be decoded, or a frame is larger than the limit.
+            VideoError: no frame could be decoded, or the video is over the limits.
         """
         if fps is not None and not 0 < fps < 1000:
             raise UsageError(f"frames per second must lie between 0 and 1000, not {fps}")
-        previous: tuple[int, float, av.VideoFrame] | None = None
-        index, last, k = -1, 0.0, 0
-        for index, time, picture in self._timed():
-            last = time
-            if fps is None:
-                yield self._convert(index, time, picture)
-                continue
-            # `previous` is on display until this picture's time.
-            if previous is not None and k / fps < time - self._tolerance:
-                yield self._convert(*previous)
-                while k / fps < time - self._tolerance:
-                    k += 1
-            previous = (index, time, picture)
-        if previous is not None and fps is not None and k / fps <= last + self._tolerance:
-            yield self._convert(*previous)
+        sample = 0  # the next one is due at sample / fps
+        index = -1
+        for shown in self._shown(fps):
+            index = shown.index
+            if fps is not None:
+                due = math.ceil((shown.end - self._tolerance) * fps)
+                if due <= sample:
+                    continue
+                if shown.picture is None:
+                    self.lost += due - sample
+                sample = due
+            if shown.picture is not None:
+                yield Frame(shown.index, shown.start, self._convert(shown.picture))
         if index < 0:
             raise VideoError(self.path, "no frame could be decoded")
-        declared = self.info.duration
-        if declared is not None and last < 0.8 * declared - 1:
-            self.warnings.append(f"ends at {last:.1f} s of {declared:.1f} s declared: cut short?")
+        if fps is not None and self.lost:
+            self.warnings.append(f"{self.lost} of {sample} samples are lost to damage")
 
     def _duration(self) -> float | None:
         stream, container = self._stream, self._container
@@ -163,61 +209,181 @@ class Video:
         base = self._stream.time_base or Fraction(1, 1000)
         return min(float(base) / 2, 5e-4) + 1e-6
 
-    def _timed(self) -> Iterator[tuple[int, float, av.VideoFrame]]:
-        """(index, seconds since the first frame, picture), times strictly increasing."""
-        origin: float | None = None
-        last, index = -1.0, -1
+    def _shown(self, fps: float | None) -> Iterator[_Shown]:
+        """What is on display, from when to when, without gaps and without overlaps.
+
+        Before damage a picture has its usual length; what follows, up to the next sound one, is
+        lost. The last picture ends as it appears.
+        """
         step = 1 / (self.info.fps or 25.0)
-        for picture in self._pictures():
+        before: tuple[int, float, av.VideoFrame] | None = None
+        for index, start, picture, damaged in self._timed(fps, step):
+            if before is not None:
+                end = min(start, before[1] + step) if damaged else start
+                yield _Shown(before[0], before[1], end, before[2])
+                if end < start:
+                    yield _Shown(before[0], end, start, None)
+            elif start > 0:
+                yield _Shown(-1, 0.0, start, None)
+            before = (index, start, picture)
+        if before is None:
+            return
+        index, last, picture = before
+        yield _Shown(index, last, last + 2 * self._tolerance, picture)
+        declared = self.info.duration or 0.0
+        if last < 0.8 * declared - 1:
+            self.warnings.append(f"ends at {last:.1f} s of {declared:.1f} s declared: cut short?")
+            yield _Shown(index, last + step, declared - step, None)
+
+    def _timed(
+        self, fps: float | None, step: float
+    ) -> Iterator[tuple[int, float, av.VideoFrame, bool]]:
+        """(index, seconds since the start, picture, damage before it), times increasing strictly.
+
+        A damaged picture is left out; the next one says that there was damage.
+        """
+        self._origin = None
+        last, index, damaged = -1.0, -1, False
+        for picture, position in self._pictures(fps):
+            if picture is None:
+                damaged = True
+                continue
             if picture.pts is None or picture.time_base is None:
-                time = last + step if index >= 0 else 0.0  # raw streams carry no times
+                start = last + step if last >= 0 else 0.0  # raw streams carry no times
             else:
                 seconds = float(picture.pts * picture.time_base)
-                origin = seconds if origin is None else origin
-                time = seconds - origin
-            if time <= last:  # broken or repeated timestamps
+                self._origin = seconds if self._origin is None else self._origin
+                start = seconds - self._origin
+            self._check_length(0, start)
+            if start <= last:  # broken or repeated timestamps
                 continue
-            index, last = index + 1, time
-            yield index, time, picture
+            last = start
+            if picture.is_corrupt:
+                damaged = True
+                continue
+            index = max(index + 1, position)
+            yield index, start, picture, damaged
+            damaged = False
 
-    def _pictures(self) -> Iterator[av.VideoFrame]:
-        damaged = 0
-        packets = self._container.demux(self._stream)
-        while True:
+    def _pictures(self, fps: float | None) -> Iterator[tuple[av.VideoFrame | None, int]]:
+        """(picture, position in the stream or -1); None for a packet that cannot be decoded.
+
+        Pictures that no sample falls on and that no other picture refers to are not decoded:
+        with B-frames that is every second one.
+        """
+        context = self._stream.codec_context
+        skips = fps is not None and context.name in _SKIPPABLE
+        order = _Order()
+        damaged, count, first = 0, 0, -1
+        for packet in self._packets(order, _LOOKAHEAD if skips else 1):
+            count += packet is not None and packet.size > 0
+            self._check_length(count, 0.0)
+            pictures = []
             try:
-                packet = next(packets, None)
-                pictures = packet.decode() if packet is not None else []
+                if packet is not None:
+                    if skips and fps is not None:
+                        context.skip_frame = (
+                            "DEFAULT" if self._wanted(packet, order, fps) else "NONREF"
+                        )
+                    pictures = packet.decode()
             except FFmpegError:
+                packet = None
+            if packet is None:
                 damaged += 1
                 if damaged > _MAX_DAMAGED:
                     break
-                continue
-            if packet is None:
-                break
+                yield None, -1
             for picture in pictures:
-                if isinstance(picture, av.VideoFrame):
-                    yield picture
+                if not isinstance(picture, av.VideoFrame):
+                    continue
+                position = order.position(picture.pts) if skips else -1
+                first = position if first < 0 else first
+                yield picture, position - first if position >= 0 else -1
         if damaged:
             self.warnings.append(f"{damaged} damaged packets were skipped")
 
-    def _convert(self, index: int, time: float, picture: av.VideoFrame) -> Frame:
+    def _packets(self, order: "_Order", ahead: int) -> "Iterator[_Packet | None]":
+        """The packets in the order of decoding, None for damage; `order` knows `ahead` more."""
+        packets = self._container.demux(self._stream)
+        coming: deque[_Packet | None] = deque()
+        size, ended = 0, False
+        while coming or not ended:
+            while not ended and len(coming) < ahead and (not coming or size < _MAX_AHEAD):
+                if time.monotonic() > self._deadline:
+                    raise VideoError(self.path, f"takes longer than {self.limits.timeout:g} s")
+                try:
+                    packet = next(packets, None)
+                except FFmpegError:
+                    coming.append(None)
+                    ended = True
+                    break
+                if packet is None:
+                    ended = True
+                    break
+                if packet.pts is not None and not packet.is_discard:
+                    order.add(packet.pts)
+                coming.append(packet)
+                size += packet.size
+            if coming:
+                packet = coming.popleft()
+                size -= packet.size if packet is not None else 0
+                yield packet
+
+    def _wanted(self, packet: "_Packet", order: "_Order", fps: float) -> bool:
+        """Whether a sample may fall on the packet's picture; in doubt it may."""
+        following = order.after(packet.pts)
+        if following is None or packet.pts is None or self._origin is None:
+            return True
+        base = float(packet.time_base)
+        start, end = packet.pts * base - self._origin, following * base - self._origin
+        slack = 2 * self._tolerance
+        return math.ceil((start - slack) * fps) <= (end + slack) * fps
+
+    def _convert(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
         self._check_size(picture.width, picture.height)
         aspect = self._stream.sample_aspect_ratio
         width = picture.width
         if aspect and aspect > 0 and aspect != 1:
-            width = max(1, min(round(width * aspect), self._max_pixels // picture.height))
-        rgb = np.asarray(picture.to_ndarray(format="rgb24", width=width), dtype=np.uint8)
-        quarter_turns = round(picture.rotation / 90) % 4
-        if quarter_turns:
-            rgb = np.ascontiguousarray(np.rot90(rgb, quarter_turns))
-        return Frame(index, time, rgb)
+            width = max(1, min(round(width * aspect), self.limits.pixels // picture.height))
+        turned = round(picture.rotation / 90) % 4
+        rgb = self._to_rgb.reformat(picture, format="rgb24", width=width).to_ndarray()
+        return np.ascontiguousarray(np.rot90(rgb, turned), dtype=np.uint8)
 
     def _check_size(self, width: int, height: int) -> None:
-        if width * height > self._max_pixels:
+        if width * height > self.limits.pixels:
             raise VideoError(
                 self.path,
-                f"a picture of {width}x{height} is over the limit of {self._max_pixels} pixels",
+                f"a picture of {width}x{height} is over the limit of {self.limits.pixels} pixels",
             )
+
+    def _check_length(self, frames: int, seconds: float) -> None:
+        if frames > self.limits.frames:
+            raise VideoError(self.path, f"has more than {self.limits.frames} pictures")
+        if seconds > self.limits.duration:
+            raise VideoError(self.path, f"is longer than {self.limits.duration:g} s")
+
+
+class _Order:
+    """Presentation times of packets, sorted; of the last few hundred."""
+
+    def __init__(self) -> None:
+        self._times: list[int] = []
+        self._passed = 0
+
+    def add(self, pts: int) -> None:
+        insort(self._times, pts)
+        if len(self._times) > 8 * _LOOKAHEAD:
+            del self._times[: 4 * _LOOKAHEAD]
+            self._passed += 4 * _LOOKAHEAD
+
+    def after(self, pts: int | None) -> int | None:
+        """The next time, as far as known."""
+        at = bisect_right(self._times, pts) if pts is not None else len(self._times)
+        return self._times[at] if at < len(self._times) else None
+
+    def position(self, pts: int | None) -> int:
+        """How many come before; -1 where that is not known."""
+        return -1 if pts is None else self._passed + bisect_left(self._times, pts)
 
 
 def _open_file(path: Path) -> BinaryIO:
@@ -243,28 +409,3 @@ def find_videos(folder: str | Path) -> list[Path]:
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
         and (path.is_file() or path.is_symlink())  # a dangling link is a failure to report
     )
-
-
-def encode(path: str | Path, frames: Iterator[NDArray[np.uint8]], fps: Fraction, crf: int) -> int:
-    """Write (H, W, 3) uint8 RGB frames of one size as H.264 (yuv420p) at constant rate `fps`.
-
-    Odd sizes lose their last row or column, which 4:2:0 cannot hold. Returns the number of
-    frames written. `crf` is x264's quality, 0 to 51; higher is worse.
-    """
-    count = 0
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps)
-        stream.pix_fmt = "yuv420p"
-        # x264's macroblock tree is not deterministic on every CPU (seen with AVX-512).
-        stream.options = {"crf": str(crf), "preset": "veryfast", "mbtree": "0"}
-        for rgb in frames:
-            height, width = (side - side % 2 for side in rgb.shape[:2])
-            if count == 0:
-                stream.width, stream.height = width, height
-            even = np.ascontiguousarray(rgb[:height, :width])
-            picture = av.VideoFrame.from_ndarray(even, format="rgb24")
-            container.mux(stream.encode(picture))
-            count += 1
-        if count:
-            container.mux(stream.encode(None))
-    return count

@@ -19,6 +19,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
+# Where a head may be in the next frame: so far around its box, in sides of the box, and found
+# by cells of these sizes.
+_AROUND = 0.75
+_SMALLER, _LARGER = 0.4, 1.25
 WEIGHTS = Path(__file__).with_name("mtcnn.safetensors")
 
 
@@ -43,6 +47,15 @@ class Face:
         return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
 
 
+@dataclass(frozen=True)
+class _Spot:
+    """A part of one level of the pyramid, in pixels of the level."""
+
+    scale: float
+    y: slice
+    x: slice
+
+
 class PNet(nn.Module):
     """Proposals: (B, 3, H, W) -> face probability (B, h, w) and box shifts (B, 4, h, w)."""
 
@@ -51,7 +64,7 @@ class PNet(nn.Module):
         self.features = nn.Sequential(
             nn.Conv2d(3, 10, 3),
             nn.PReLU(10),
-            nn.MaxPool2d(2, 2, ceil_mode=True),
+            _MaxPool2(),
             nn.Conv2d(10, 16, 3),
             nn.PReLU(16),
             nn.Conv2d(16, 32, 3),
@@ -64,6 +77,15 @@ class PNet(nn.Module):
         """See the class."""
         x = self.features(x)
         return self.face(x).softmax(dim=1)[:, 1], self.shift(x)
+
+
+class _MaxPool2(nn.Module):
+    """`nn.MaxPool2d(2, 2, ceil_mode=True)`, several times faster where channels come last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), value=float("-inf"))
+        x = torch.maximum(x[:, :, ::2], x[:, :, 1::2])
+        return torch.maximum(x[..., ::2], x[..., 1::2])
 
 
 class RNet(nn.Module):
@@ -124,6 +146,44 @@ class ONet(nn.Module):
         return self.face(x).softmax(dim=1)[:, 1], self.shift(x), self.landmarks(x)
 
 
+class _Picture:
+    """A frame as sums over all rectangles from its corner (an integral image): the mean of any
+    rectangle takes four reads, so a resized copy takes time by its own size only.
+    """
+
+    def __init__(self, rgb: NDArray[np.uint8]) -> None:
+        self.height, self.width = rgb.shape[:2]
+        self._sums = torch.from_numpy(cv2.integral(rgb, sdepth=cv2.CV_32S)).view(-1, 3)
+
+    def means(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Means of areas, normalised as the networks want them: (N, h, w, 3) float32.
+
+        Args:
+            rows: (2, N, h) int64, first rows and those after the last.
+            columns: (2, N, w) int64, likewise.
+        """
+        (top, bottom), (left, right) = rows[..., None], columns[:, :, None]
+        total = (self._at(bottom, right) - self._at(top, right)) - (
+            self._at(bottom, left) - self._at(top, left)
+        )
+        area = (bottom - top) * (right - left)
+        means: Tensor = total / area[..., None]
+        return means.sub_(127.5).div_(128)
+
+    def _at(self, row: Tensor, column: Tensor) -> Tensor:
+        where = row * (self.width + 1) + column
+        return self._sums.index_select(0, where.flatten()).view(*where.shape, 3)
+
+
+def _bins(sides: Tensor, count: int) -> Tensor:
+    """First and last-but-one pixel of `count` bins over `sides` (N,): (2, N, count).
+
+    The bins are those of adaptive average pooling.
+    """
+    steps = torch.arange(count)
+    return torch.stack([steps * sides[:, None] // count, -(-(steps + 1) * sides[:, None] // count)])
+
+
 class MTCNN:
     """The face detector.
 
@@ -153,59 +213,105 @@ class MTCNN:
             net.load_state_dict(
                 {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
             )
-            net.requires_grad_(False).eval().to(self.device)
-        self._pnet.to(memory_format=torch.channels_last)
+            net.requires_grad_(False).eval()
+            net.to(self.device).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
-    def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
+    def detect(
+        self, frames: Sequence[NDArray[np.uint8]], min_face_size: int | None = None
+    ) -> list[list[Face]]:
         """Find the faces in frames of one size.
 
         Args:
             frames: (H, W, 3) uint8 RGB each.
+            min_face_size: leave out the levels of the pyramid for faces smaller than that.
 
         Returns:
             For each frame its faces, largest first.
         """
         if not frames:
             return []
-        owner, boxes = self._propose(frames)
-        integrals = [
-            np.asarray(cv2.integral(frame, sdepth=cv2.CV_32S), np.int32) for frame in frames
+        pictures = [_Picture(frame) for frame in frames]
+        height, width = frames[0].shape[:2]
+        spots = [
+            _Spot(scale, slice(0, int(height * scale + 1)), slice(0, int(width * scale + 1)))
+            for scale in self._scales(min(height, width))
+            if 12 / scale >= 0.99 * (min_face_size or 0)
         ]
+        return self._decide(pictures, *self._propose(pictures, spots))
 
-        patches = self._patches(integrals, owner, boxes, 24)
+    @torch.inference_mode()
+    def detect_near(
+        self, frame: NDArray[np.uint8], boxes: Sequence[NDArray[np.float32]]
+    ) -> list[Face]:
+        """Find the faces around boxes and of about their size, as `detect` would.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB.
+            boxes: (4,) x0, y0, x1, y1 in pixels each, of faces in a neighbouring frame.
+
+        Returns:
+            The faces found there, largest first; neither as many nor in the order of `boxes`.
+        """
+        if not boxes:
+            return []
+        height, width = frame.shape[:2]
+        spots = []
+        for box in boxes:
+            side = float(max(box[2] - box[0], box[3] - box[1]))
+            for scale in self._scales(min(height, width)):
+                if not _SMALLER * side <= 12 / scale <= _LARGER * side:
+                    continue
+                (x0, y0), (x1, y1) = (
+                    (point * scale).round().astype(int)
+                    for point in (box[:2] - _AROUND * side, box[2:] + _AROUND * side)
+                )
+                y1, x1 = min(y1, int(height * scale + 1)), min(x1, int(width * scale + 1))
+                # P-Net moves by two pixels.
+                y0, x0 = max(0, min(y0, y1 - 12)) & ~1, max(0, min(x0, x1 - 12)) & ~1
+                spots.append(_Spot(scale, slice(y0, y1), slice(x0, x1)))
+        pictures = [_Picture(frame)]
+        return self._decide(pictures, *self._propose(pictures, spots))[0]
+
+    def _decide(self, pictures: list[_Picture], owner: Tensor, boxes: Tensor) -> list[list[Face]]:
+        """R- and O-Net over proposals: frame index (N,) int64, square boxes (N, 4)."""
+        patches = self._patches(pictures, owner, boxes, 24)
         score, shift = _in_chunks(self._rnet, patches)
         keep = score > self.thresholds[1]
         owner, boxes, score, shift = owner[keep], boxes[keep], score[keep], shift[keep]
         keep = batched_nms(boxes, score, owner, 0.7)
         owner, boxes = owner[keep], _square(_shifted(boxes[keep], shift[keep]))
 
-        patches = self._patches(integrals, owner, boxes, 48)
+        patches = self._patches(pictures, owner, boxes, 48)
         score, shift, points = _in_chunks(self._onet, patches)
         keep = score > self.thresholds[2]
         owner, boxes, score = owner[keep], boxes[keep], score[keep]
         side = (boxes[:, 2:] - boxes[:, :2] + 1)[:, None]
         landmarks = points[keep].view(-1, 2, 5).mT * side + boxes[:, None, :2] - 1
         boxes = _shifted(boxes, shift[keep])
-        return _gather(len(frames), owner, boxes, score, landmarks)
+        return _gather(len(pictures), owner, boxes, score, landmarks)
 
-    def _propose(self, frames: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
-        """P-Net over the pyramid -> (frame index (N,) int64, square boxes (N, 4))."""
-        height, width = frames[0].shape[:2]
-        images = torch.from_numpy(np.stack(frames)).to(self.device).permute(0, 3, 1, 2).float()
+    def _propose(self, pictures: list[_Picture], spots: list[_Spot]) -> tuple[Tensor, Tensor]:
+        """P-Net over parts of the pyramid -> (frame index (N,) int64, square boxes (N, 4))."""
         owners, boxes, scores, shifts = [], [], [], []
-        for scale in self._scales(min(height, width)):
-            size = (int(height * scale + 1), int(width * scale + 1))
+        for spot in spots:
+            scale = spot.scale
+            rows = _bins(torch.tensor([pictures[0].height]), int(pictures[0].height * scale + 1))
+            columns = _bins(torch.tensor([pictures[0].width]), int(pictures[0].width * scale + 1))
+            level = (
+                torch.cat([p.means(rows[..., spot.y], columns[..., spot.x]) for p in pictures])
+                .permute(0, 3, 1, 2)
+                .to(self.device)
+            )
+            size = level.shape[2:]
             chunk = max(1, self._pixels_at_once // (size[0] * size[1]))
-            maps = [
-                self._pnet(_normalised(F.interpolate(part, size=size, mode="area")))
-                for part in images.split(chunk)
-            ]
+            maps = [self._pnet(part) for part in level.split(chunk)]
             face, shift = (torch.cat(parts) for parts in zip(*maps, strict=True))
             where = (face >= self.thresholds[0]).nonzero()
             owner, cell = where[:, 0], where[:, 1:].flip(1)
             # P-Net's cell is 12 px wide and moves by 2 px.
-            corners = torch.cat([2 * cell + 1, 2 * cell + 12], dim=1)
+            cell = 2 * cell + torch.tensor([spot.x.start, spot.y.start], device=cell.device)
+            corners = torch.cat([cell + 1, cell + 12], dim=1)
             found = (corners / scale).floor()
             score = face[tuple(where.T)]
             keep = batched_nms(found, score, owner, 0.5)
@@ -229,44 +335,21 @@ class MTCNN:
             scale *= self.factor
         return scales
 
-    def _patches(
-        self, integrals: list[NDArray[np.int32]], owner: Tensor, boxes: Tensor, size: int
-    ) -> Tensor:
-        """Area-averaged (N, 3, size, size) patches, normalised, all boxes of a frame at once.
-
-        An integral image gives the mean over any rectangle from its four corners, so the
-        patches of boxes of all sizes come without a loop over them. The bins are those of
-        adaptive average pooling.
-        """
-        corners = boxes.trunc().long().numpy()
-        patches = np.empty((len(boxes), size, size, 3), dtype=np.float32)
-        steps = np.arange(size)
-        for index in np.unique(owner.numpy()):
-            rows = np.flatnonzero(owner.numpy() == index)
-            integral = integrals[index]
-            height, width = integral.shape[0] - 1, integral.shape[1] - 1
+    def _patches(self, pictures: list[_Picture], owner: Tensor, boxes: Tensor, size: int) -> Tensor:
+        """Normalised (N, 3, size, size) patches, all boxes of a frame at once."""
+        patches = torch.empty(len(boxes), size, size, 3)
+        for index, picture in enumerate(pictures):
+            mine = owner == index
             # Inclusive corners counted from 1, as the networks were trained.
-            x0 = np.clip(corners[rows, 0], 1, width) - 1
-            y0 = np.clip(corners[rows, 1], 1, height) - 1
-            w = np.clip(corners[rows, 2], x0 + 1, width) - x0
-            h = np.clip(corners[rows, 3], y0 + 1, height) - y0
-            left = x0[:, None] + steps * w[:, None] // size
-            right = x0[:, None] + -(-(steps + 1) * w[:, None] // size)
-            top = y0[:, None] + steps * h[:, None] // size
-            bottom = y0[:, None] + -(-(steps + 1) * h[:, None] // size)
-            total = (
-                integral[bottom[:, :, None], right[:, None, :]]
-                - integral[top[:, :, None], right[:, None, :]]
-                - integral[bottom[:, :, None], left[:, None, :]]
-                + integral[top[:, :, None], left[:, None, :]]
-            )
-            area = (bottom - top)[:, :, None, None] * (right - left)[:, None, :, None]
-            patches[rows] = total / area
-        return _normalised(torch.from_numpy(patches).permute(0, 3, 1, 2).to(self.device))
-
-
-def _normalised(pixels: Tensor) -> Tensor:
-    return (pixels - 127.5) / 128
+            limit = torch.tensor([picture.width, picture.height] * 2)
+            corners = torch.minimum(boxes[mine].long().clamp(min=1), limit).unbind(1)
+            left, top = corners[0] - 1, corners[1] - 1
+            width = torch.maximum(corners[2] - left, torch.ones(()).long())
+            height = torch.maximum(corners[3] - top, torch.ones(()).long())
+            rows = _bins(height, size) + top[:, None]
+            columns = _bins(width, size) + left[:, None]
+            patches[mine] = picture.means(rows, columns)
+        return patches.permute(0, 3, 1, 2).to(self.device)
 
 
 def _in_chunks(net: nn.Module, patches: Tensor) -> tuple[Tensor, ...]:

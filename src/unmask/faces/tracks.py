@@ -1,18 +1,26 @@
 """Faces of successive frames -> people: a track is one person over time."""
 
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from unmask.errors import UsageError
-from unmask.faces.crop import crop_face
+from unmask.faces.boxes import distance
+from unmask.faces.crop import area, crop_face
 from unmask.faces.mtcnn import Face
+from unmask.faces.search import Sighting
+from unmask.faces.smooth import REACH, smooth_box
 from unmask.video import Frame
 
 MAX_GAP = 1.0  # seconds that a face may be out of sight within one track
 MIN_SECONDS = 1.0  # a track shorter than this, and than half the video, is passing background
 MIN_SHARE = 1 / 3  # of the largest track's face width: smaller faces are background
+MAX_FACES = 32  # in one frame; of a crowd the largest
+_SLACK = 0.1  # of a box's side: smoothing moves none of its edges further
+_LOOKS = 0.5  # weight of looks beside place when faces are linked
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,22 +43,56 @@ class FaceTrack:
         return len(self.times)
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
+class FaceCrop:
+    """One face of one track.
+
+    Attributes:
+        track: number of the track, in order of appearance.
+        time: seconds.
+        box: (4,) float32, x0, y0, x1, y1 in pixels of the frame.
+        rgb: (S, S, 3) uint8, RGB.
+    """
+
+    track: int
+    time: float
+    box: NDArray[np.float32]
+    rgb: NDArray[np.uint8]
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """A face that is cut out once its neighbours are known: the part of the frame around it."""
+
+    at: int
+    left: int
+    top: int
+    rgb: NDArray[np.uint8]
+
+
+@dataclass(eq=False)
 class _Open:
     """A track that may still grow."""
 
+    id: int
     times: list[float] = field(default_factory=list)
     boxes: list[NDArray[np.float32]] = field(default_factory=list)
-    crops: list[NDArray[np.uint8]] = field(default_factory=list)
-
-    def add(self, time: float, box: NDArray[np.float32], crop: NDArray[np.uint8]) -> None:
-        self.times.append(time)
-        self.boxes.append(box)
-        self.crops.append(crop)
+    stretch: int = 0  # where the faces begin that the next one may be smoothed with
+    waiting: deque[_Waiting] = field(default_factory=deque)
+    looks: NDArray[np.float32] | None = None
 
     @property
     def width(self) -> float:
         return float(np.median([box[2] - box[0] for box in self.boxes]))
+
+    def expected(self, time: float) -> NDArray[np.float32]:
+        """Where the face should be at `time`, if it goes on as it did."""
+        box = self.boxes[-1]
+        if len(self.boxes) < 2 or self.times[-1] - self.times[-2] > MAX_GAP / 2:
+            return box
+        speed = (box - self.boxes[-2]) / (self.times[-1] - self.times[-2])
+        drift = (speed[:2] + speed[2:]) / 2 * min(time - self.times[-1], MAX_GAP / 2)
+        return box + np.concatenate([drift, drift]).astype(np.float32)
 
 
 def parse_faces(faces: str | int) -> str | int:
@@ -67,51 +109,66 @@ def parse_faces(faces: str | int) -> str | int:
 
 
 class Tracker:
-    """Collects the faces of frames, in order, into tracks.
+    """Turns the faces of frames, in order, into crops that belong to tracks.
 
-    `faces="largest"` takes the largest face of every frame, whoever it is, into one track.
-    "all" links faces into people, and a number N keeps the N people who take most of the picture
-    over time. Small or passing background faces are left out (see MIN_SECONDS, MIN_SHARE).
+    Args:
+        faces: "largest" takes the largest face of every frame, whoever it is, into one track.
+            "all" links faces into people, and a number N keeps the N people who take most of
+            the picture over time. A cut ends every track, and so does MAX_GAP without the face.
+            Small or passing background faces are left out (see MIN_SECONDS, MIN_SHARE).
+        size, margin: of the crops, see crop_face.
+        smooth: even out the boxes over time, see smooth_box.
     """
 
-    def __init__(self, faces: str | int = "largest", size: int = 224, margin: int = 0) -> None:
+    def __init__(
+        self, faces: str | int = "largest", size: int = 224, margin: int = 0, smooth: bool = True
+    ) -> None:
         self.faces = parse_faces(faces)
         self.size = size
         self.margin = margin
+        self._smooth = smooth
         self._tracks: list[_Open] = []
+        self._going: list[_Open] = []  # those that may still grow
         self._span = 0.0
 
-    def add(self, frame: Frame, faces: list[Face]) -> None:
-        """Take the faces of the next frame, largest first."""
+    def add(self, sighting: Sighting) -> list[FaceCrop]:
+        """Take the next frame; return the crops that are final now."""
+        frame, faces = sighting.frame, sighting.faces[:MAX_FACES]
         self._span = frame.time
+        ready = []
         if self.faces == "largest":
-            if faces:
-                self._tracks = self._tracks or [_Open()]
-                self._grow(self._tracks[0], frame, faces[0])
-            return
-        waiting = [t for t in self._tracks if frame.time - t.times[-1] <= MAX_GAP + 1e-6]
-        pairs = sorted(
-            (
-                (_distance(track.boxes[-1], face.box), i, j)
-                for i, track in enumerate(waiting)
-                for j, face in enumerate(faces)
-            ),
-        )
-        taken_tracks: set[int] = set()
-        taken_faces: set[int] = set()
-        for distance, i, j in pairs:
-            if distance >= 1 or i in taken_tracks or j in taken_faces:
-                continue
-            taken_tracks.add(i)
-            taken_faces.add(j)
-            self._grow(waiting[i], frame, faces[j])
-        for j, face in enumerate(faces):
-            if j not in taken_faces:
-                self._tracks.append(_Open())
-                self._grow(self._tracks[-1], frame, face)
+            if faces and not self._going:
+                self._open()
+            pairs = [(0, 0)] if faces else []
+        else:
+            ended = [
+                track
+                for track in self._going
+                if sighting.cut or frame.time - track.times[-1] > MAX_GAP + 1e-6
+            ]
+            ready = [crop for track in ended for crop in self._cut_out(track, None)]
+            self._going = [track for track in self._going if track not in ended]
+            looks = [_looks(frame, face.box) for face in faces]
+            pairs = self._link(frame.time, faces, looks)
+            for j in sorted(set(range(len(faces))) - {j for _, j in pairs}):
+                pairs.append((len(self._going), j))
+                self._open()
+            for i, j in pairs:
+                old = self._going[i].looks
+                self._going[i].looks = looks[j] if old is None else 0.7 * old + 0.3 * looks[j]
+        for i, j in pairs:
+            ready += self._grow(self._going[i], sighting, faces[j])
+        for track in self._going:
+            ready += self._cut_out(track, frame.time)
+        return ready
 
-    def finish(self) -> list[FaceTrack]:
-        """The tracks that count, in order of appearance."""
+    def finish(self) -> list[FaceCrop]:
+        """The crops that were still waiting; there are no more frames."""
+        return [crop for track in self._going for crop in self._cut_out(track, None)]
+
+    @property
+    def kept(self) -> list[int]:
+        """The tracks that count, in order of appearance; known when there are no more frames."""
         tracks = self._tracks
         if self.faces != "largest" and tracks:
             widest = max(track.width for track in tracks)
@@ -120,24 +177,69 @@ class Tracker:
             tracks = [t for t in long if t.width >= MIN_SHARE * widest] or long
         if isinstance(self.faces, int):
             ranked = sorted(tracks, key=lambda t: len(t.times) * t.width**2, reverse=True)
-            chosen = {id(t) for t in ranked[: self.faces]}
-            tracks = [t for t in tracks if id(t) in chosen]
-        return [
-            FaceTrack(i, np.array(t.times), np.stack(t.boxes), np.stack(t.crops))
-            for i, t in enumerate(tracks)
-        ]
+            chosen = {t.id for t in ranked[: self.faces]}
+            tracks = [t for t in tracks if t.id in chosen]
+        return [track.id for track in tracks]
 
-    def _grow(self, track: _Open, frame: Frame, face: Face) -> None:
-        crop = crop_face(frame.rgb, face.box, self.size, self.margin)
-        track.add(frame.time, face.box, crop)
+    def _open(self) -> None:
+        self._tracks.append(_Open(len(self._tracks)))
+        self._going.append(self._tracks[-1])
+
+    def _link(
+        self, time: float, faces: list[Face], looks: list[NDArray[np.float32]]
+    ) -> list[tuple[int, int]]:
+        """Pairs of a going track and a face, so that place and looks change least in all."""
+        if not faces or not self._going:
+            return []
+        cost = np.full((len(self._going), len(faces)), 1e3)
+        for i, track in enumerate(self._going):
+            expected = track.expected(time)
+            for j, face in enumerate(faces):
+                apart = distance(expected, face.box)
+                if apart < 1 and track.looks is not None:
+                    cost[i, j] = apart + _LOOKS * (1 - float(track.looks @ looks[j]))
+        rows, columns = linear_sum_assignment(cost)
+        return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if cost[i, j] < 1e3]
+
+    def _grow(self, track: _Open, sighting: Sighting, face: Face) -> list[FaceCrop]:
+        frame, box, ready = sighting.frame, face.box, []
+        if sighting.cut or (track.boxes and distance(track.boxes[-1], box) >= 1):
+            ready = self._cut_out(track, None)  # another face: not to be smoothed with this one
+            track.stretch = len(track.boxes)
+        track.times.append(frame.time)
+        track.boxes.append(box)
+        part = area(frame.rgb, box, self.size, self.margin, _SLACK)
+        around = frame.rgb[part].copy()  # a view would keep the whole frame
+        waiting = _Waiting(len(track.boxes) - 1, part[1].start, part[0].start, around)
+        track.waiting.append(waiting)
+        return ready
+
+    def _cut_out(self, track: _Open, now: float | None) -> list[FaceCrop]:
+        """Crops whose neighbours in time are all known; without `now` those that wait."""
+        crops = []
+        while track.waiting:
+            time = track.times[track.waiting[0].at]
+            if self._smooth and now is not None and now < time + REACH:
+                break
+            face = track.waiting.popleft()
+            box = self._box(track, face.at)
+            corner = np.array([face.left, face.top] * 2, np.float32)
+            rgb = crop_face(face.rgb, box - corner, self.size, self.margin)
+            crops.append(FaceCrop(track.id, time, box, rgb))
+        return crops
+
+    def _box(self, track: _Open, at: int) -> NDArray[np.float32]:
+        if not self._smooth:
+            return track.boxes[at]
+        times, first = track.times, at
+        while first > track.stretch and times[at] - times[first - 1] <= REACH:
+            first -= 1
+        times = times[first:]  # what comes after `at` is near: longer it would not have waited
+        return smooth_box(np.array(times), np.stack(track.boxes[first:]), at - first)
 
 
-def _distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """How far two boxes are apart, 0 for the same box; at 1 they can't be one face any more.
-
-    Between samples a head moves by up to its own width and changes its size only slowly.
-    """
-    side_a, side_b = (float(np.sqrt(max(np.prod(box[2:] - box[:2]), 1e-6))) for box in (a, b))
-    moved = float(np.linalg.norm((a[:2] + a[2:]) / 2 - (b[:2] + b[2:]) / 2))
-    scaled = abs(np.log2(side_a / side_b))
-    return moved / max(side_a, side_b) + float(scaled) / 2
+def _looks(frame: Frame, box: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a face looks like, roughly: (N,) float32 of length 1, for comparing by product."""
+    small = crop_face(frame.rgb, box, 12).astype(np.float32).ravel()
+    small -= small.mean()
+    return small / max(float(np.linalg.norm(small)), 1e-6)

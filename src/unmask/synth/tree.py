@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from unmask import engine
 from unmask.atomic import replacing, write_text
 from unmask.corpora import TRUTH, VideoRecord, read_corpus, read_table, write_table
+from unmask.encode import encode
 from unmask.errors import CorpusError, UnmaskError, UsageError, VideoError
 from unmask.faces import MTCNN
 from unmask.synth.blend import SelfBlend
-from unmask.video import Frame, Video, encode, find_videos
+from unmask.video import Frame, Video, find_videos
 
 SETTINGS = "synth.json"
 METHOD = "self-blending"
