@@ -13,7 +13,7 @@ SOURCE = Path(unmask.__file__).parent
 # A module may import those of its own row and of the rows above it.
 ROWS = [
     {"errors", "spec"},
-    {"atomic", "encode", "engine", "windows", "segments"},
+    {"atomic", "decode", "encode", "engine", "windows", "segments"},
     {"video"},
     {"faces", "corpora"},
     {"store"},
@@ -29,9 +29,10 @@ ONLY = {
     "evaluate": {"errors", "segments"},
     "segments": set(),
     "windows": {"errors"},
+    "decode": set(),
     "encode": set(),
     "engine": {"errors"},
-    "video": {"errors"},
+    "video": {"errors", "decode"},
     "faces": {"errors", "video"},
     "corpora": {"errors", "atomic", "video"},
     "store": {"errors", "atomic", "spec", "faces", "windows"},

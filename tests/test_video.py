@@ -1,5 +1,8 @@
+import resource
 import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -7,33 +10,18 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from test_formats import CELLS, HEIGHT, counted, read_counter
 
 from unmask.encode import encode
 from unmask.errors import UsageError, VideoError
 from unmask.video import Limits, Video, find_videos
-
-CELLS = 10  # bits of the frame counter
-
-
-def counted(number: int) -> NDArray[np.uint8]:
-    """A picture that shows its number as black and white squares."""
-    picture = np.zeros((32, 32 * CELLS, 3), np.uint8)
-    for bit in range(CELLS):
-        if number >> bit & 1:
-            picture[:, 32 * bit : 32 * bit + 32] = 255
-    return picture
-
-
-def read_counter(rgb: NDArray[np.uint8]) -> int:
-    return sum(int(rgb[16, 32 * bit + 16].mean() > 127) << bit for bit in range(CELLS))
 
 
 def write_times(path: Path, times: list[float]) -> None:
     """A counter picture at each time, in milliseconds."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=1000)
-        stream.width, stream.height, stream.pix_fmt = 32 * CELLS, 32, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = 32 * CELLS, HEIGHT, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
         for number, time in enumerate(times):
             picture = av.VideoFrame.from_ndarray(counted(number), format="rgb24")
@@ -155,6 +143,138 @@ def test_a_cut_stream_gives_what_is_there_and_a_warning(tmp_path: Path) -> None:
         frames = list(video.frames())
     assert 20 < len(frames) < 80
     assert any("cut short" in warning for warning in video.warnings)
+
+
+def damaged(path: Path, whole: Path, start: float, end: float) -> Path:
+    """The same file with a stretch of noise, from and to a share of its length."""
+    data = bytearray(whole.read_bytes())
+    a, b = (int(share * len(data)) for share in (start, end))
+    data[a:b] = np.random.default_rng(0).bytes(b - a)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_damage_in_the_middle_costs_only_the_middle(tmp_path: Path, suffix: str) -> None:
+    whole = tmp_path / f"whole{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (200, 64, 64, 3), dtype=np.uint8)
+    with av.open(str(whole), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=20)
+        stream.width = stream.height = 64
+        stream.pix_fmt, stream.options = "yuv420p", {"g": "10", "preset": "veryfast"}
+        for rgb in noise:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        container.mux(stream.encode(None))
+    path = damaged(tmp_path / f"damaged{suffix}", whole, 0.4, 0.6)
+    with Video(whole) as video:
+        sound = {frame.index: frame.rgb for frame in video.frames(5)}
+    with Video(path) as video:
+        frames = list(video.frames(5))
+    assert len(sound) == 50
+    assert 5 <= video.lost <= 20
+    assert len(frames) + video.lost >= 48
+    assert any("lost to damage" in warning for warning in video.warnings)
+    assert len([frame for frame in frames if frame.time < 3.7]) >= 18
+    # The picture at the edge may be half there; all others are as they were.
+    strange = [f for f in frames if not any(np.array_equal(f.rgb, r) for r in sound.values())]
+    assert len(strange) <= 1
+    assert frames[-1].time == pytest.approx(9.8, abs=0.01)
+
+
+def gif_bomb(side: int) -> bytes:
+    """A GIF of a few bytes that asks for a canvas of side x side."""
+    screen = struct.pack("<HHBBB", side, side, 0x80, 0, 0) + bytes(6)
+    image = b"," + struct.pack("<HHHHB", 0, 0, side, side, 0) + b"\x02\x02\x44\x01\x00"
+    return b"GIF89a" + screen + image + b";"
+
+
+def mjpeg_bomb(path: Path, side: int) -> bytes:
+    """An AVI whose JPEG pictures claim to be side x side."""
+    with av.open(str(path), "w", format="avi") as container:
+        stream = container.add_stream("mjpeg", rate=5)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuvj420p"
+        for _ in range(5):
+            picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    data = bytearray(path.read_bytes())
+    at = -1
+    while (at := data.find(b"\xff\xc0", at + 1)) >= 0:
+        data[at + 5 : at + 9] = struct.pack(">HH", side, side)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["gif", "avi"])
+def test_a_picture_bomb_is_refused_before_memory_is_taken(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"bomb.{kind}"
+    path.write_bytes(gif_bomb(30000) if kind == "gif" else mjpeg_bomb(path, 30000))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(VideoError), Video(path) as video:
+        list(video.frames(3))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+def test_a_gif_of_honest_size_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "small.gif"
+    path.write_bytes(gif_bomb(100))
+    with Video(path) as video:
+        assert [frame.rgb.shape for frame in video.frames()] == [(100, 100, 3)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_more_pictures_than_the_limit_are_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"many{suffix}"
+    encode(path, (np.zeros((16, 16, 3), np.uint8) for _ in range(3000)), Fraction(1000), crf=40)
+    with (
+        pytest.raises(VideoError, match="more than 2000 pictures"),
+        Video(path, Limits(frames=2000)) as video,
+    ):
+        list(video.frames(1))
+    with Video(path, Limits(frames=3000)) as video:
+        assert len(list(video.frames(1))) == 3
+
+
+def lie_about_duration(path: Path, seconds: float) -> None:
+    """Another duration in the header of a Matroska file."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\x44\x89\x88") + 3
+    data[at : at + 8] = struct.pack(">d", 1000 * seconds)
+    path.write_bytes(data)
+
+
+def test_a_header_that_lies_about_its_length(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mkv"
+    encode(path, (np.zeros((16, 16, 3), np.uint8) for _ in range(30)), Fraction(10), crf=40)
+    lie_about_duration(path, 100_000)
+    with pytest.raises(VideoError, match="longer than 14400 s"):
+        Video(path)
+    lie_about_duration(path, 60)
+    with Video(path) as video:
+        frames = list(video.frames(10))
+    assert len(frames) == 30
+    assert video.lost == pytest.approx(570, abs=2)
+    assert any("cut short" in warning for warning in video.warnings)
+
+
+def test_pictures_over_the_limit_of_time_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "long.mkv"
+    write_times(path, [0, 1, 2, 3, 50, 51])
+    with pytest.raises(VideoError, match="longer than 10 s"):
+        Video(path, Limits(duration=10))
+    with Video(path) as video:
+        video.limits = Limits(duration=10)  # as if the header had not said so
+        with pytest.raises(VideoError, match="longer than 10 s"):
+            list(video.frames(1))
+
+
+def test_a_video_that_takes_too_long_is_given_up(clip: Path) -> None:
+    with Video(clip, Limits(timeout=0.2)) as video:
+        frames = video.frames()
+        next(frames)
+        time.sleep(0.2)
+        with pytest.raises(VideoError, match=r"takes longer than 0\.2 s"):
+            list(frames)
 
 
 def test_pictures_over_the_limit_are_refused(clip: Path) -> None:

@@ -8,14 +8,13 @@ the list of formats, so a file that points elsewhere is an error and not a reque
 import math
 import os
 import time
-from bisect import bisect_left, bisect_right, insort
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import BinaryIO, Self
 
 import av
 import numpy as np
@@ -23,6 +22,7 @@ from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from unmask.decode import Decoder
 from unmask.errors import UsageError, VideoError
 
 VIDEO_SUFFIXES = frozenset(
@@ -36,14 +36,6 @@ VIDEO_SUFFIXES = frozenset(
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,gif,mxf,h264,hevc"
 )
-_MAX_DAMAGED = 1000  # undecodable packets before giving up
-_LOOKAHEAD = 32  # packets; pictures are reordered by at most 16
-_MAX_AHEAD = 16_000_000  # bytes of them
-_SKIPPABLE = frozenset({"h264", "hevc"})  # codecs whose unneeded pictures are not decoded
-
-
-if TYPE_CHECKING:
-    _Packet = av.Packet[av.VideoStream]
 
 
 @dataclass(frozen=True)
@@ -201,7 +193,11 @@ class Video:
         stream, container = self._stream, self._container
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
-        return container.duration / av.time_base if container.duration else None
+        if not container.duration:
+            return None
+        # Matroska counts from 0, wherever the stream begins.
+        late = container.start_time if container.format.name.startswith("matroska") else 0
+        return (container.duration - (late or 0)) / av.time_base
 
     @property
     def _tolerance(self) -> float:
@@ -244,7 +240,8 @@ class Video:
         """
         self._origin = None
         last, index, damaged = -1.0, -1, False
-        for picture, position in self._pictures(fps):
+        decoder = Decoder(self._container, self._stream, self._check_packet)
+        for picture, position in decoder.pictures(partial(self._may_show, fps) if fps else None):
             if picture is None:
                 damaged = True
                 continue
@@ -264,80 +261,21 @@ class Video:
             index = max(index + 1, position)
             yield index, start, picture, damaged
             damaged = False
+        if decoder.damaged:
+            self.warnings.append(f"damaged in {decoder.damaged} places")
 
-    def _pictures(self, fps: float | None) -> Iterator[tuple[av.VideoFrame | None, int]]:
-        """(picture, position in the stream or -1); None for a packet that cannot be decoded.
+    def _check_packet(self, number: int) -> None:
+        self._check_length(number, 0.0)
+        if time.monotonic() > self._deadline:
+            raise VideoError(self.path, f"takes longer than {self.limits.timeout:g} s")
 
-        Pictures that no sample falls on and that no other picture refers to are not decoded:
-        with B-frames that is every second one.
-        """
-        context = self._stream.codec_context
-        skips = fps is not None and context.name in _SKIPPABLE
-        order = _Order()
-        damaged, count, first = 0, 0, -1
-        for packet in self._packets(order, _LOOKAHEAD if skips else 1):
-            count += packet is not None and packet.size > 0
-            self._check_length(count, 0.0)
-            pictures = []
-            try:
-                if packet is not None:
-                    if skips and fps is not None:
-                        context.skip_frame = (
-                            "DEFAULT" if self._wanted(packet, order, fps) else "NONREF"
-                        )
-                    pictures = packet.decode()
-            except FFmpegError:
-                packet = None
-            if packet is None:
-                damaged += 1
-                if damaged > _MAX_DAMAGED:
-                    break
-                yield None, -1
-            for picture in pictures:
-                if not isinstance(picture, av.VideoFrame):
-                    continue
-                position = order.position(picture.pts) if skips else -1
-                first = position if first < 0 else first
-                yield picture, position - first if position >= 0 else -1
-        if damaged:
-            self.warnings.append(f"{damaged} damaged packets were skipped")
-
-    def _packets(self, order: "_Order", ahead: int) -> "Iterator[_Packet | None]":
-        """The packets in the order of decoding, None for damage; `order` knows `ahead` more."""
-        packets = self._container.demux(self._stream)
-        coming: deque[_Packet | None] = deque()
-        size, ended = 0, False
-        while coming or not ended:
-            while not ended and len(coming) < ahead and (not coming or size < _MAX_AHEAD):
-                if time.monotonic() > self._deadline:
-                    raise VideoError(self.path, f"takes longer than {self.limits.timeout:g} s")
-                try:
-                    packet = next(packets, None)
-                except FFmpegError:
-                    coming.append(None)
-                    ended = True
-                    break
-                if packet is None:
-                    ended = True
-                    break
-                if packet.pts is not None and not packet.is_discard:
-                    order.add(packet.pts)
-                coming.append(packet)
-                size += packet.size
-            if coming:
-                packet = coming.popleft()
-                size -= packet.size if packet is not None else 0
-                yield packet
-
-    def _wanted(self, packet: "_Packet", order: "_Order", fps: float) -> bool:
-        """Whether a sample may fall on the packet's picture; in doubt it may."""
-        following = order.after(packet.pts)
-        if following is None or packet.pts is None or self._origin is None:
+    def _may_show(self, fps: float, start: float, end: float) -> bool:
+        """Whether a sample may fall between two times of the stream; in doubt it may."""
+        if self._origin is None:
             return True
-        base = float(packet.time_base)
-        start, end = packet.pts * base - self._origin, following * base - self._origin
         slack = 2 * self._tolerance
-        return math.ceil((start - slack) * fps) <= (end + slack) * fps
+        start, end = start - self._origin - slack, end - self._origin + slack
+        return math.ceil(start * fps) <= end * fps
 
     def _convert(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
         self._check_size(picture.width, picture.height)
@@ -361,29 +299,6 @@ class Video:
             raise VideoError(self.path, f"has more than {self.limits.frames} pictures")
         if seconds > self.limits.duration:
             raise VideoError(self.path, f"is longer than {self.limits.duration:g} s")
-
-
-class _Order:
-    """Presentation times of packets, sorted; of the last few hundred."""
-
-    def __init__(self) -> None:
-        self._times: list[int] = []
-        self._passed = 0
-
-    def add(self, pts: int) -> None:
-        insort(self._times, pts)
-        if len(self._times) > 8 * _LOOKAHEAD:
-            del self._times[: 4 * _LOOKAHEAD]
-            self._passed += 4 * _LOOKAHEAD
-
-    def after(self, pts: int | None) -> int | None:
-        """The next time, as far as known."""
-        at = bisect_right(self._times, pts) if pts is not None else len(self._times)
-        return self._times[at] if at < len(self._times) else None
-
-    def position(self, pts: int | None) -> int:
-        """How many come before; -1 where that is not known."""
-        return -1 if pts is None else self._passed + bisect_left(self._times, pts)
 
 
 def _open_file(path: Path) -> BinaryIO:
