@@ -18,7 +18,7 @@ ROWS = [
     {"faces", "corpora"},
     {"store"},
     {"models", "preprocess", "synth", "data", "evaluate"},
-    {"plots", "detector"},
+    {"plots", "sheet", "detector"},
     {"report"},
     {"train"},
     {"cli"},

@@ -19,6 +19,7 @@ from unmask.models import Bundle, Decision, autocast, load_bundle
 from unmask.preprocess import VideoPreprocessor
 from unmask.segments import Segment, find_segments, moving_average
 from unmask.store import ProcessedVideo, Summary, coverage
+from unmask.video import Limits
 from unmask.windows import Window, average_windows, make_windows
 
 _FACES_AT_ONCE = 32  # encoded together
@@ -115,31 +116,41 @@ class Detector:
         bundle: the model.
         people: whose faces: "largest", "all" or a number; None is the model's own choice.
         device: "auto", "cpu", "cuda", "cuda:1", "mps"...
+        limits: what a video may cost before it is refused.
     """
 
     def __init__(
-        self, bundle: Bundle, people: str | int | None = None, device: str = "auto"
+        self,
+        bundle: Bundle,
+        people: str | int | None = None,
+        device: str = "auto",
+        limits: Limits = Limits(),  # noqa: B008
     ) -> None:
         self.bundle = bundle
         self.device = pick_device(device)
         self.model = ModelId(bundle.name, bundle.sha256)
+        self._limits = limits
         self._net = bundle.net.to(self.device).eval()
         self._spec = replace(bundle.spec, people=people or bundle.decision.people)
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path, people: str | int | None = None, device: str = "auto"
+        cls,
+        model: str | Path,
+        people: str | int | None = None,
+        device: str = "auto",
+        limits: Limits = Limits(),  # noqa: B008
     ) -> "Detector":
         """Load a model: a bundle folder (as training leaves it), a `.safetensors` or a `.pth`.
 
         Raises:
             ModelError: it cannot be loaded.
         """
-        return cls(load_bundle(model), people, device)
+        return cls(load_bundle(model), people, device, limits)
 
     @cached_property
     def _preprocessor(self) -> VideoPreprocessor:
-        return VideoPreprocessor.from_spec(self._spec, device=str(self.device))
+        return VideoPreprocessor.from_spec(self._spec, str(self.device), self._limits)
 
     def predict(self, path: str | Path) -> Prediction:
         """Judge a video, or a `.pt` file of its faces.

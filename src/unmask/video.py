@@ -123,6 +123,8 @@ class Video:
                 raise VideoError(path, "has no video stream")
             self._stream = self._container.streams.video[0]
             context = self._stream.codec_context
+            if context is None:
+                raise VideoError(path, "its video is in a format that is not known")
             context.thread_type = "AUTO"
             context.thread_count = max(1, min(4, (os.cpu_count() or 1) // 2))  # each holds pictures
             context.options = {"max_pixels": str(limits.pixels)}

@@ -10,18 +10,41 @@ import click
 
 @click.command(short_help="What a video, .pt file or model is.")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-def info(paths: tuple[str, ...]) -> int:
+@click.option(
+    "--faces",
+    type=click.Path(dir_okay=False),
+    metavar="SHEET.png",
+    help="Draw who is seen in a video, and when.",
+)
+def info(paths: tuple[str, ...], faces: str | None) -> int:
     """Describe videos, .pt files of faces, and models, as JSON."""
-    from unmask.errors import FileError
+    from unmask.errors import FileError, UsageError
 
+    if faces is not None and len(paths) != 1:
+        raise UsageError("--faces draws one video at a time")
     status = 0
     for path in paths:
         try:
-            click.echo(json.dumps({"path": path, **_describe(Path(path))}, indent=2))
+            about = _describe(Path(path))
+            if faces is not None:
+                about["people"] = _draw(Path(path), Path(faces))
+            click.echo(json.dumps({"path": path, **about}, indent=2))
         except FileError as error:
             click.echo(f"unmask: {error}", err=True)
             status = 1
     return status
+
+
+def _draw(path: Path, sheet: Path) -> int:
+    """How many people are on the sheet, background apart."""
+    from unmask.errors import UsageError
+    from unmask.preprocess import VideoPreprocessor
+    from unmask.sheet import SIDE, contact_sheet
+
+    if sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise UsageError(f"{sheet}: a sheet is a .png, .jpg or .webp")
+    preprocessor = VideoPreprocessor(image_size=SIDE, people="all")
+    return len(contact_sheet(preprocessor.stream(path), sheet).kept)
 
 
 def _describe(path: Path) -> dict[str, Any]:

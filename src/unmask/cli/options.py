@@ -18,6 +18,15 @@ workers = click.option(
 )
 
 
+timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=3600.0,
+    show_default=True,
+    help="Seconds after which a video is given up.",
+)
+
+
 def progress(label: str, quiet: bool) -> Callable[[int, int], None]:
     """A bar on standard error, on a terminal only, moved by calls of (finished, total)."""
     from tqdm import tqdm

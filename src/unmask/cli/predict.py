@@ -22,6 +22,7 @@ from unmask.cli import options
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write here instead.")
 @click.option("--faces", metavar="largest|all|N", help="Whose faces; default: the model's choice.")
+@options.timeout
 @options.device
 @click.pass_obj
 def predict(
@@ -31,6 +32,7 @@ def predict(
     form: str,
     output: str | None,
     faces: str | None,
+    timeout: float,
     device: str,
 ) -> int:
     """Judge videos, preprocessed .pt files, folders of them, or globs."""
@@ -44,9 +46,12 @@ def predict(
     from unmask import report
     from unmask.atomic import write_text
     from unmask.detector import Detector, Prediction
+    from unmask.video import Limits
 
     inputs = [found for path in paths for found in _expand(path)]
-    detector = Detector.from_pretrained(model, people=faces, device=device)
+    detector = Detector.from_pretrained(
+        model, people=faces, device=device, limits=Limits(timeout=timeout)
+    )
     move = options.progress("predict", quiet)
     done: list[Prediction] = []
     stream: IO[str] | None = None

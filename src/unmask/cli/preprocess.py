@@ -20,6 +20,8 @@ log = logging.getLogger("unmask")
 @click.option("--length", type=click.IntRange(min=1), default=30, show_default=True)
 @click.option("--overlap", type=click.IntRange(min=0), default=6, show_default=True)
 @click.option("--faces", default="largest", show_default=True, metavar="largest|all|N")
+@click.option("--exact", is_flag=True, help="Search every sample, smooth no box: as the design.")
+@options.timeout
 @options.device
 @click.pass_obj
 def preprocess(
@@ -33,6 +35,8 @@ def preprocess(
     length: int,
     overlap: int,
     faces: str,
+    exact: bool,
+    timeout: float,
     device: str,
 ) -> int:
     """Turn SOURCE, a tree of videos, into TARGET, the same tree of .pt files; or one into one.
@@ -42,11 +46,13 @@ def preprocess(
     """
     from unmask.detector import pick_device
     from unmask.preprocess import VideoPreprocessor, preprocess_tree
+    from unmask.video import Limits
 
     where = str(pick_device(device))
     preprocessor = VideoPreprocessor(
-        length, fps, size, overlap=overlap, margin=margin, people=faces, device=where
-    )
+        length, fps, size, overlap=overlap, margin=margin, people=faces, exact=exact,
+        device=where, limits=Limits(timeout=timeout),
+    )  # fmt: skip
     if not Path(source).is_dir():
         out = Path(target)
         out = out / f"{Path(source).stem}.pt" if out.is_dir() else out
