@@ -116,9 +116,9 @@ def follow(
     frames: list[list[Face]],
     step: float = 1 / 3,
     cuts: tuple[int, ...] = (),
-    smooth: bool = False,
+    exact: bool = True,
 ) -> list[FaceTrack]:
-    tracker, crops = Tracker(choice, size=16, smooth=smooth), []
+    tracker, crops = Tracker(choice, size=16, exact=exact), []
     rgb = np.zeros((200, 400, 3), np.uint8)
     for number, faces in enumerate(frames):
         largest_first = sorted(faces, key=lambda f: -f.area)

@@ -83,14 +83,14 @@ def test_without_smoothing_the_boxes_are_the_detectors() -> None:
     seen = [[face(rng.uniform(20, 60), rng.uniform(20, 60), rng.uniform(30, 50))] for _ in range(9)]
     (track,) = follow("largest", seen, step=0.1)
     assert np.array_equal(track.boxes, np.stack([faces[0].box for faces in seen]))
-    (track,) = follow("largest", seen, step=0.1, smooth=True)
+    (track,) = follow("largest", seen, step=0.1, exact=False)
     assert not np.array_equal(track.boxes, np.stack([faces[0].box for faces in seen]))
 
 
 def test_smoothing_does_not_mix_two_people() -> None:
     """The largest face changes between two people: no box lies between them."""
     seen = [[face(20 if k % 4 < 2 else 300, side=50)] for k in range(12)]
-    (track,) = follow("largest", seen, step=0.1, smooth=True)
+    (track,) = follow("largest", seen, step=0.1, exact=False)
     assert set(track.boxes[:, 0].tolist()) == {20.0, 300.0}
 
 
@@ -134,7 +134,7 @@ def people(positions: list[tuple[int, int]], hidden: set[int]) -> list[Sighting]
 @pytest.mark.parametrize("order", [1, -1])
 def test_people_who_cross_stay_themselves(hidden: set[int], order: int) -> None:
     positions = [(20 + 35 * k, 400 - 35 * k) for k in range(12)]
-    tracker = Tracker("all", size=16, smooth=False)
+    tracker = Tracker("all", size=16, exact=True)
     crops = []
     for sighting in people(positions, hidden):
         sighting.faces = sighting.faces[::order]
@@ -248,3 +248,18 @@ def test_an_error_of_the_frames_comes_through() -> None:
 
     with pytest.raises(ValueError, match="no more"):
         list(FaceFinder(MTCNN()).find(broken()))
+
+
+def doubtful(x: float, side: float) -> Face:
+    return Face(face(x, side=side).box, 0.8, np.zeros((5, 2), np.float32))
+
+
+def test_a_hand_that_looks_a_little_like_a_face_is_no_person() -> None:
+    seen = [[doubtful(250, 80), face(50)]] * 9
+    (track,) = follow("all", seen)
+    assert track.boxes[0, 0] == 50
+    (track,) = follow("largest", seen, exact=False)
+    assert set(track.boxes[:, 0]) == {50}
+    (track,) = follow("largest", seen, exact=True)  # to the letter of the design
+    assert set(track.boxes[:, 0]) == {250}
+    assert len(follow("all", [[doubtful(250, 80)]] * 9)) == 1  # better than nothing

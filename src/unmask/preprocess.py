@@ -126,7 +126,7 @@ class FaceStream:
 
     def __iter__(self) -> Iterator[FaceCrop]:
         spec = self._spec
-        tracker = Tracker(spec.people, spec.image_size, spec.margin, smooth=not spec.exact)
+        tracker = Tracker(spec.people, spec.image_size, spec.margin, spec.exact)
         sampled, last = 0, 0.0
         with (
             Video(self._path, self._limits) as video,

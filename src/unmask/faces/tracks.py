@@ -18,6 +18,7 @@ from unmask.video import Frame
 MAX_GAP = 1.0  # seconds that a face may be out of sight within one track
 MIN_SECONDS = 1.0  # a track shorter than this, and than half the video, is passing background
 MIN_SHARE = 1 / 3  # of the largest track's face width: smaller faces are background
+MIN_SCORE = 0.9  # median of a track's faces: below are hands and folds, hardly ever a face
 MAX_FACES = 32  # in one frame; of a crowd the largest
 _SLACK = 0.1  # of a box's side: smoothing moves none of its edges further
 _LOOKS = 0.5  # weight of looks beside place when faces are linked
@@ -77,6 +78,7 @@ class _Open:
     id: int
     times: list[float] = field(default_factory=list)
     boxes: list[NDArray[np.float32]] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
     stretch: int = 0  # where the faces begin that the next one may be smoothed with
     waiting: deque[_Waiting] = field(default_factory=deque)
     looks: NDArray[np.float32] | None = None
@@ -115,18 +117,20 @@ class Tracker:
         faces: "largest" takes the largest face of every frame, whoever it is, into one track.
             "all" links faces into people, and a number N keeps the N people who take most of
             the picture over time. A cut ends every track, and so does MAX_GAP without the face.
-            Small or passing background faces are left out (see MIN_SECONDS, MIN_SHARE).
+            Small, passing and doubtful faces are left out (see MIN_SECONDS, MIN_SHARE,
+            MIN_SCORE) where there are others.
         size, margin: of the crops, see crop_face.
-        smooth: even out the boxes over time, see smooth_box.
+        exact: leave the boxes as they were found; the largest face may be a doubtful one.
+            Otherwise boxes are evened out over time, see smooth_box.
     """
 
     def __init__(
-        self, faces: str | int = "largest", size: int = 224, margin: int = 0, smooth: bool = True
+        self, faces: str | int = "largest", size: int = 224, margin: int = 0, exact: bool = False
     ) -> None:
         self.faces = parse_faces(faces)
         self.size = size
         self.margin = margin
-        self._smooth = smooth
+        self._exact = exact
         self._tracks: list[_Open] = []
         self._going: list[_Open] = []  # those that may still grow
         self._span = 0.0
@@ -137,6 +141,8 @@ class Tracker:
         self._span = frame.time
         ready = []
         if self.faces == "largest":
+            if not self._exact:
+                faces = [face for face in faces if face.score >= MIN_SCORE] or faces
             if faces and not self._going:
                 self._open()
             pairs = [(0, 0)] if faces else []
@@ -171,10 +177,11 @@ class Tracker:
         """The tracks that count, in order of appearance; known when there are no more frames."""
         tracks = self._tracks
         if self.faces != "largest" and tracks:
-            widest = max(track.width for track in tracks)
             least = min(MIN_SECONDS, self._span / 2)
-            long = [t for t in tracks if t.times[-1] - t.times[0] >= least] or tracks
-            tracks = [t for t in long if t.width >= MIN_SHARE * widest] or long
+            tracks = [t for t in tracks if np.median(t.scores) >= MIN_SCORE] or tracks
+            tracks = [t for t in tracks if t.times[-1] - t.times[0] >= least] or tracks
+            widest = max(track.width for track in tracks)
+            tracks = [t for t in tracks if t.width >= MIN_SHARE * widest]
         if isinstance(self.faces, int):
             ranked = sorted(tracks, key=lambda t: len(t.times) * t.width**2, reverse=True)
             chosen = {t.id for t in ranked[: self.faces]}
@@ -208,6 +215,7 @@ class Tracker:
             track.stretch = len(track.boxes)
         track.times.append(frame.time)
         track.boxes.append(box)
+        track.scores.append(face.score)
         part = area(frame.rgb, box, self.size, self.margin, _SLACK)
         around = frame.rgb[part].copy()  # a view would keep the whole frame
         waiting = _Waiting(len(track.boxes) - 1, part[1].start, part[0].start, around)
@@ -219,7 +227,7 @@ class Tracker:
         crops = []
         while track.waiting:
             time = track.times[track.waiting[0].at]
-            if self._smooth and now is not None and now < time + REACH:
+            if not self._exact and now is not None and now < time + REACH:
                 break
             face = track.waiting.popleft()
             box = self._box(track, face.at)
@@ -229,7 +237,7 @@ class Tracker:
         return crops
 
     def _box(self, track: _Open, at: int) -> NDArray[np.float32]:
-        if not self._smooth:
+        if self._exact:
             return track.boxes[at]
         times, first = track.times, at
         while first > track.stretch and times[at] - times[first - 1] <= REACH:
