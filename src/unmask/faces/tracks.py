@@ -206,7 +206,9 @@ class Tracker:
             fresh = time - track.times[-1] <= MAX_GAP / 2
             for j, face in enumerate(faces):
                 apart, alike = distance(expected, face.box), _alike(track.looks, looks[j])
-                if alike >= _UNLIKE and (apart < 1 or (apart < _LEAP and alike > _ALIKE and fresh)):
+                grown = (face.box[2] - face.box[0]) / (expected[2] - expected[0])
+                leapt = fresh and alike > _ALIKE and 0.7 < grown < 1.4 and apart < _LEAP
+                if alike >= _UNLIKE and (apart < 1 or leapt):
                     cost[i, j] = apart + 1 - alike
         rows, columns = linear_sum_assignment(cost)
         return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if cost[i, j] < 1e3]
