@@ -2,10 +2,11 @@
 
     make bench ARGS='--source CLIP.mp4 --baseline literal_baseline.py'
 
-The measuring clip is SOURCE played forwards and backwards for 30 seconds, 30 fps, H.264 crf 23.
-Both sides run in processes of their own, A B A B..., and time the work itself (models loaded, no
-interpreter start). Predict uses ResNeXt50 + BiGRU with random weights on both sides: it measures
-time and nothing else. The baseline script needs facenet-pytorch on the PYTHONPATH.
+The measuring clip is SOURCE played forwards and backwards for 30 seconds, 30 fps, H.264 crf 23, in
+each height that is asked for. Both sides run in processes of their own, A B A B..., and time the
+work itself (models loaded, no interpreter start). `predict` uses ResNeXt50 + BiGRU with random
+weights on both sides, `predict-small` EfficientNet-Lite0 on ours: they measure time and nothing
+else. The baseline script needs facenet-pytorch on the PYTHONPATH.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,9 +30,9 @@ from unmask.encode import encode
 from unmask.video import Video
 
 
-def make_clip(source: Path, target: Path, seconds: int) -> None:
+def make_clip(source: Path, target: Path, seconds: int, height: int) -> None:
     with Video(source) as video:
-        frames = [frame.rgb for frame in video.frames()]
+        frames = [_resized(frame.rgb, height) for frame in video.frames()]
     order = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
 
     def play() -> Iterator[NDArray[np.uint8]]:
@@ -38,6 +40,13 @@ def make_clip(source: Path, target: Path, seconds: int) -> None:
             yield frames[order[number % len(order)]]
 
     encode(target, play(), Fraction(30), crf=23)
+
+
+def _resized(rgb: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
+    width = 2 * round(rgb.shape[1] * height / rgb.shape[0] / 2)
+    if (height, width) == rgb.shape[:2]:
+        return rgb
+    return np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def ours(job: str, clip: Path, out: Path) -> dict[str, Any]:
@@ -50,20 +59,23 @@ def ours(job: str, clip: Path, out: Path) -> dict[str, Any]:
     from unmask.spec import FaceSpec
 
     started = time.perf_counter()
-    if job == "preprocess":
-        video = VideoPreprocessor().save_video(clip, out)
+    if job in ("preprocess", "exact"):
+        video = VideoPreprocessor(exact=job == "exact").save_video(clip, out)
         seconds = time.perf_counter() - started
         return {"seconds": seconds, "windows": len(video.windows)}
     torch.manual_seed(0)
-    bundle = Bundle("untrained", DeepfakeNet(ModelConfig()).eval(), FaceSpec(), Decision())
+    small = ModelConfig("tf_efficientnet_lite0", hidden=128, layers=1, pooling="attention")
+    config = small if job == "predict-small" else ModelConfig()
+    bundle = Bundle("untrained", DeepfakeNet(config).eval(), FaceSpec(), Decision())
     detector = Detector(bundle)
     started = time.perf_counter()
     prediction = detector.predict(clip)
     return {"seconds": time.perf_counter() - started, "windows": len(prediction.windows)}
 
 
-def run(command: list[str]) -> dict[str, Any]:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def run(command: list[str], **environment: str) -> dict[str, Any]:
+    env = {**os.environ, **environment}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     result = json.loads(done.stdout.strip().splitlines()[-1])
@@ -72,17 +84,19 @@ def run(command: list[str]) -> dict[str, Any]:
 
 
 def literal(baseline: Path, job: str, clip: Path, out: Path) -> dict[str, Any]:
-    arguments = [str(clip), str(out)] if job == "preprocess" else [str(clip)]
-    result = run([sys.executable, "-W", "ignore", str(baseline), job, *arguments])
+    verb = "predict" if job.startswith("predict") else "preprocess"
+    arguments = [str(clip), str(out)] if verb == "preprocess" else [str(clip)]
+    result = run([sys.executable, "-W", "ignore", str(baseline), verb, *arguments])
     seconds = result.get("s") or result["preprocess_s"] + result["model_s"]
     return {"seconds": seconds, "windows": result["windows"]}
 
 
 def compare(baseline: Path, job: str, clip: Path, folder: Path, runs: int) -> dict[str, Any]:
     mine, theirs, windows = [], [], set()
+    out = folder / "ours.pt"
     for number in range(runs + 1):  # the first pair warms the caches and does not count
-        a = run([sys.executable, __file__, "--one", job, "--clip", str(clip), "--out",
-                 str(folder / "ours.pt")])  # fmt: skip
+        command = [sys.executable, __file__, "--one", job, "--clip", str(clip), "--out", str(out)]
+        a = run(command, THP_MEM_ALLOC_ENABLE="1")  # as the command sets it
         b = literal(baseline, job, clip, folder / "literal.pt")
         windows |= {a["windows"], b["windows"]}
         if number:
@@ -91,6 +105,7 @@ def compare(baseline: Path, job: str, clip: Path, folder: Path, runs: int) -> di
     ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
     return {
         "job": job,
+        "clip": clip.stem,
         "ours_s": round(statistics.median(mine), 2),
         "literal_s": round(statistics.median(theirs), 2),
         "ratio": round(statistics.median(ratios), 2),
@@ -124,6 +139,7 @@ def main() -> None:
     parser.add_argument("--baseline", type=Path, help="literal_baseline.py")
     parser.add_argument("--seconds", type=int, default=30)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--heights", nargs="+", type=int, default=[720])
     parser.add_argument("--jobs", nargs="+", default=["preprocess", "predict"])
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--clip", type=Path, help=argparse.SUPPRESS)
@@ -136,12 +152,13 @@ def main() -> None:
         parser.error("--source and --baseline are needed")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        clip = folder / "clip.mp4"
-        make_clip(args.source, clip, args.seconds)
-        for job in args.jobs:
-            print(json.dumps(compare(args.baseline, job, clip, folder, args.runs)), flush=True)
-        if "preprocess" in args.jobs:
-            print(json.dumps({"job": "size of the .pt", **sizes(folder)}))
+        for height in args.heights:
+            clip = folder / f"{height}p.mp4"
+            make_clip(args.source, clip, args.seconds, height)
+            for job in args.jobs:
+                print(json.dumps(compare(args.baseline, job, clip, folder, args.runs)), flush=True)
+                if job == "exact":
+                    print(json.dumps({"job": "size of the .pt", **sizes(folder)}), flush=True)
 
 
 if __name__ == "__main__":

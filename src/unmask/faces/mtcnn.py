@@ -49,8 +49,9 @@ class Face:
 
 @dataclass(frozen=True)
 class _Spot:
-    """A part of one level of the pyramid, in pixels of the level."""
+    """A part of one level of the pyramid of some frames, in pixels of the level."""
 
+    frames: slice
     scale: float
     y: slice
     x: slice
@@ -83,7 +84,9 @@ class _MaxPool2(nn.Module):
     """`nn.MaxPool2d(2, 2, ceil_mode=True)`, several times faster where channels come last."""
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), value=float("-inf"))
+        odd = (0, x.shape[3] % 2, 0, x.shape[2] % 2)
+        if any(odd):
+            x = F.pad(x, odd, value=float("-inf"))
         x = torch.maximum(x[:, :, ::2], x[:, :, 1::2])
         return torch.maximum(x[..., ::2], x[..., 1::2])
 
@@ -234,7 +237,7 @@ class MTCNN:
         pictures = [_Picture(frame) for frame in frames]
         height, width = frames[0].shape[:2]
         spots = [
-            _Spot(scale, slice(0, int(height * scale + 1)), slice(0, int(width * scale + 1)))
+            _Spot(slice(None), scale, slice(int(height * scale + 1)), slice(int(width * scale + 1)))
             for scale in self._scales(min(height, width))
             if 12 / scale >= 0.99 * (min_face_size or 0)
         ]
@@ -242,36 +245,41 @@ class MTCNN:
 
     @torch.inference_mode()
     def detect_near(
-        self, frame: NDArray[np.uint8], boxes: Sequence[NDArray[np.float32]]
-    ) -> list[Face]:
+        self,
+        frames: Sequence[NDArray[np.uint8]],
+        boxes: Sequence[Sequence[NDArray[np.float32]]],
+    ) -> list[list[Face]]:
         """Find the faces around boxes and of about their size, as `detect` would.
 
         Args:
-            frame: (H, W, 3) uint8 RGB.
-            boxes: (4,) x0, y0, x1, y1 in pixels each, of faces in a neighbouring frame.
+            frames: (H, W, 3) uint8 RGB each, of one size.
+            boxes: for each frame (4,) x0, y0, x1, y1 in pixels of faces in a neighbouring frame.
 
         Returns:
-            The faces found there, largest first; neither as many nor in the order of `boxes`.
+            For each frame the faces found there, largest first; neither as many nor in the order
+            of `boxes`.
         """
-        if not boxes:
-            return []
-        height, width = frame.shape[:2]
+        height, width = frames[0].shape[:2]
         spots = []
-        for box in boxes:
-            side = float(max(box[2] - box[0], box[3] - box[1]))
-            for scale in self._scales(min(height, width)):
-                if not _SMALLER * side <= 12 / scale <= _LARGER * side:
-                    continue
-                (x0, y0), (x1, y1) = (
-                    (point * scale).round().astype(int)
-                    for point in (box[:2] - _AROUND * side, box[2:] + _AROUND * side)
-                )
-                y1, x1 = min(y1, int(height * scale + 1)), min(x1, int(width * scale + 1))
-                # P-Net moves by two pixels.
-                y0, x0 = max(0, min(y0, y1 - 12)) & ~1, max(0, min(x0, x1 - 12)) & ~1
-                spots.append(_Spot(scale, slice(y0, y1), slice(x0, x1)))
-        pictures = [_Picture(frame)]
-        return self._decide(pictures, *self._propose(pictures, spots))[0]
+        for number, near in enumerate(boxes):
+            for box in near:
+                side = float(max(box[2] - box[0], box[3] - box[1]))
+                for scale in self._scales(min(height, width)):
+                    if not _SMALLER * side <= 12 / scale <= _LARGER * side:
+                        continue
+                    (x0, y0), (x1, y1) = (
+                        (point * scale).round().astype(int)
+                        for point in (box[:2] - _AROUND * side, box[2:] + _AROUND * side)
+                    )
+                    y1, x1 = min(y1, int(height * scale + 1)), min(x1, int(width * scale + 1))
+                    # P-Net moves by two pixels.
+                    y0, x0 = max(0, min(y0, y1 - 12)) & ~1, max(0, min(x0, x1 - 12)) & ~1
+                    own = slice(number, number + 1)
+                    spots.append(_Spot(own, scale, slice(y0, y1), slice(x0, x1)))
+        if not spots:
+            return [[] for _ in frames]
+        pictures = [_Picture(frame) for frame in frames]
+        return self._decide(pictures, *self._propose(pictures, spots))
 
     def _decide(self, pictures: list[_Picture], owner: Tensor, boxes: Tensor) -> list[list[Face]]:
         """R- and O-Net over proposals: frame index (N,) int64, square boxes (N, 4)."""
@@ -299,7 +307,12 @@ class MTCNN:
             rows = _bins(torch.tensor([pictures[0].height]), int(pictures[0].height * scale + 1))
             columns = _bins(torch.tensor([pictures[0].width]), int(pictures[0].width * scale + 1))
             level = (
-                torch.cat([p.means(rows[..., spot.y], columns[..., spot.x]) for p in pictures])
+                torch.cat(
+                    [
+                        p.means(rows[..., spot.y], columns[..., spot.x])
+                        for p in pictures[spot.frames]
+                    ]
+                )
                 .permute(0, 3, 1, 2)
                 .to(self.device)
             )
@@ -308,9 +321,11 @@ class MTCNN:
             maps = [self._pnet(part) for part in level.split(chunk)]
             face, shift = (torch.cat(parts) for parts in zip(*maps, strict=True))
             where = (face >= self.thresholds[0]).nonzero()
-            owner, cell = where[:, 0], where[:, 1:].flip(1)
+            owner, cell = where[:, 0] + (spot.frames.start or 0), where[:, 1:].flip(1)
             # P-Net's cell is 12 px wide and moves by 2 px.
-            cell = 2 * cell + torch.tensor([spot.x.start, spot.y.start], device=cell.device)
+            cell = 2 * cell + torch.tensor(
+                [spot.x.start or 0, spot.y.start or 0], device=cell.device
+            )
             corners = torch.cat([cell + 1, cell + 12], dim=1)
             found = (corners / scale).floor()
             score = face[tuple(where.T)]

@@ -15,9 +15,10 @@ from unmask.faces.cuts import CutFinder
 from unmask.faces.mtcnn import MTCNN, Face
 from unmask.video import Frame
 
-SEARCH_EVERY = 1.0  # seconds at the most; a face that stays as long cannot be missed
-MIN_SHARE_OF_PICTURE = 1 / 16  # of its shorter side; smaller faces are searched more rarely:
-SEARCH_ALL_EVERY = 10.0  # seconds, and after a cut, and where there is no larger face
+# Every so many seconds faces are searched for from this share of the picture's shorter side on:
+# the smaller, the more rarely; for those smaller still only where there is no other. A face that
+# stays as long cannot be missed.
+SEARCHES = ((1.0, 1 / 6), (2.0, 1 / 12), (10.0, 1 / 24))
 _SURE = 0.9  # score of a face that does not vanish without a search
 _MAX_HELD = 8  # frames between two searches
 _MAX_HELD_PIXELS = 35_000_000  # of these frames together
@@ -38,10 +39,9 @@ class FaceFinder:
     Args:
         detector: the face detector.
         exact: search every frame for every face, as the detector alone would. Otherwise search
-            once a second and on both sides of a cut, and follow the faces from there into the
-            frames between, forwards and backwards: look around their boxes only. Where a clear
-            face is lost on the way, its frame is searched. Faces below MIN_SHARE_OF_PICTURE are
-            followed likewise, but searched for only every ten seconds.
+            once a second (see SEARCHES), after a cut and where there is no face, and follow the
+            faces from there into the frames between, forwards and backwards: look around their
+            boxes only. Where a clear face is lost on the way, its frame is searched.
     """
 
     def __init__(self, detector: MTCNN, exact: bool = False) -> None:
@@ -63,7 +63,7 @@ class FaceFinder:
                 if self._exact:
                     done = pool.submit(self._search_all, stretch)
                 else:
-                    last = pool.submit(self._search, stretch.sightings[-1], stretch.thorough)
+                    last = pool.submit(self._search, stretch.sightings[-1], stretch.share)
                     done = pool.submit(self._settle, stretch, last, before)
                 coming.append((stretch, done))
                 before = done
@@ -88,7 +88,7 @@ class FaceFinder:
                 previous = None
             held.append(Sighting(frame, cut, []))
             full = len(held) >= min(_MAX_HELD, _MAX_HELD_PIXELS * 3 // frame.rgb.size)
-            due = previous is None or frame.time > previous.end + SEARCH_EVERY - 1e-3
+            due = previous is None or frame.time > previous.end + SEARCHES[0][0] - 1e-3
             if full or (due and not self._exact):
                 previous = _Stretch(held, previous)
                 yield previous
@@ -104,39 +104,41 @@ class FaceFinder:
     def _settle(
         self, stretch: "_Stretch", last: Future[list[Face]], before: Future[None] | None
     ) -> None:
-        """Follow faces through a stretch from both ends."""
-        *between, end = stretch.sightings
+        """Follow faces into a stretch from both ends, and on through it where they end inside."""
         if before is not None:
             before.result()
-        searched = set()
-        faces = stretch.before
-        for sighting in between:
-            sighting.faces = self._follow(sighting, faces)
-            if _sure(_lost(faces, sighting.faces)):
-                sighting.faces = self._search(sighting)
-                searched.add(sighting.frame.index)
-            faces = sighting.faces
+        *between, end = stretch.sightings
         end.faces = last.result()
-        unseen = _lost(faces, end.faces)  # too small for this search, or gone
-        end.faces = end.faces + _lost(self._follow(end, unseen), end.faces)
-        for after, sighting in pairwise(stretch.sightings[::-1]):
-            entered = _lost(after.faces, sighting.faces)
-            if entered and sighting.frame.index not in searched:
-                faces = self._follow(sighting, [*sighting.faces, *entered])
-                missed = _sure(_lost(after.faces, faces))
-                sighting.faces = self._search(sighting) if missed else faces
+        start = stretch.start
+        left, right = start.faces if start else [], end.faces
+        for one, other in zip(between, between[::-1], strict=True):
+            if one.frame.index >= other.frame.index:
+                if one is other:
+                    one.faces = self._follow([one], [[*left, *_lost(right, left)]])[0]
+                break
+            one.faces, other.faces = self._follow([one, other], [left, right])
+            left, right = one.faces, other.faces
+        searched = {end}
+        chain = [start, *stretch.sightings] if start else stretch.sightings
+        for neighbour, sighting in [*pairwise(chain), *pairwise(stretch.sightings[::-1])]:
+            lost = _lost(neighbour.faces, sighting.faces)
+            if not lost or (sighting in searched and sighting is not end):
+                continue
+            (found,) = self._follow([sighting], [lost])
+            sighting.faces = sighting.faces + _lost(found, sighting.faces)
+            if sighting not in searched and _sure(_lost(lost, found)):
+                sighting.faces = self._search(sighting, SEARCHES[1][1])
+                searched.add(sighting)
+        if not end.faces and stretch.share:
+            end.faces = self._search(end, 0)
 
-    def _search(self, sighting: Sighting, thorough: bool = False) -> list[Face]:
+    def _search(self, sighting: Sighting, share: float) -> list[Face]:
         rgb = sighting.frame.rgb
-        least = round(min(rgb.shape[:2]) * MIN_SHARE_OF_PICTURE)
-        if not thorough and least > self._detector.min_face_size:
-            (faces,) = self._detector.detect([rgb], least)
-            if faces:
-                return faces
-        return self._detector.detect([rgb])[0]
+        return self._detector.detect([rgb], round(min(rgb.shape[:2]) * share))[0]
 
-    def _follow(self, sighting: Sighting, faces: list[Face]) -> list[Face]:
-        return self._detector.detect_near(sighting.frame.rgb, [face.box for face in faces])
+    def _follow(self, sightings: list[Sighting], faces: list[list[Face]]) -> list[list[Face]]:
+        frames = [sighting.frame.rgb for sighting in sightings]
+        return self._detector.detect_near(frames, [[f.box for f in near] for near in faces])
 
 
 class _Stretch:
@@ -144,23 +146,25 @@ class _Stretch:
 
     Attributes:
         sightings: the frames.
+        start: the searched end of the stretch before it, if that was of the same shot.
         end: seconds, of the last one.
-        thorough: whether the search is for faces of every size.
-        searched: seconds, when the last such search is or was.
+        share: of the picture's shorter side; the search is for faces from there on.
     """
 
     def __init__(self, sightings: list[Sighting], previous: "_Stretch | None") -> None:
         self.sightings = sightings
         self.end = sightings[-1].frame.time
-        searched: float = previous.searched if previous else -math.inf
-        self.thorough = self.end > searched + SEARCH_ALL_EVERY - 1e-3
-        self.searched: float = self.end if self.thorough else searched
-        self._last = previous.sightings[-1] if previous else None
-
-    @property
-    def before(self) -> list[Face]:
-        """The faces where the stretch before it ended, if that was of the same shot."""
-        return self._last.faces if self._last else []
+        last = previous._searched if previous else (-math.inf,) * len(SEARCHES)
+        due = [self.end > t + every - 1e-3 for t, (every, _) in zip(last, SEARCHES, strict=True)]
+        self.share = min(
+            (share for is_due, (_, share) in zip(due, SEARCHES, strict=True) if is_due),
+            default=SEARCHES[0][1],
+        )
+        self._searched: tuple[float, ...] = tuple(
+            self.end if share >= self.share else t
+            for t, (_, share) in zip(last, SEARCHES, strict=True)
+        )
+        self.start = previous.sightings[-1] if previous else None
 
 
 def _finished(stretch: _Stretch, done: Future[None]) -> list[Sighting]:
