@@ -227,6 +227,32 @@ def test_followed_faces_are_those_that_a_search_finds(photo: Picture, fps: int) 
     assert np.median(overlaps) > 0.95
 
 
+@pytest.mark.parametrize("side", [26, 60])
+def test_a_lonely_face_that_enters_is_followed_back(photo: Picture, side: int) -> None:
+    """It is too small for the search of every second, and comes between two of them."""
+    pictures = [np.full((480, 640, 3), GREY, np.uint8) for _ in range(12)]
+    small = cv2.resize(photo[:260, 90:350], (3 * side, 3 * side), interpolation=cv2.INTER_AREA)
+    for k in range(4, 12):
+        pictures[k][100 : 100 + 3 * side, 40 : 40 + 3 * side] = small
+    frames = [Frame(k, k / 3, rgb) for k, rgb in enumerate(pictures)]
+    found = list(FaceFinder(MTCNN()).find(iter(frames)))
+    assert [len(s.faces) for s in found] == [0] * 4 + [1] * 8
+
+
+def test_the_largest_face_comes_first(photo: Picture) -> None:
+    """Also where the larger one is found later than the smaller one."""
+    pictures = [np.full((360, 640, 3), GREY, np.uint8) for _ in range(9)]
+    for k in range(9):
+        pictures[k][20:140, 20:140] = cv2.resize(photo[:260, 90:350], (120, 120))
+        if k > 3:
+            pictures[k][50:350, 300:600] = cv2.resize(photo[:260, 90:350], (300, 300))
+    frames = [Frame(k, k / 3, rgb) for k, rgb in enumerate(pictures)]
+    for sighting in FaceFinder(MTCNN()).find(iter(frames)):
+        areas = [face.area for face in sighting.faces]
+        assert areas == sorted(areas, reverse=True)
+        assert len(areas) == (2 if sighting.frame.index > 3 else 1)
+
+
 def test_no_faces_and_no_frames() -> None:
     grey = [Frame(k, k / 3, np.full((90, 120, 3), 128, np.uint8)) for k in range(7)]
     found = list(FaceFinder(MTCNN()).find(iter(grey)))

@@ -20,7 +20,7 @@ from unmask.video import Frame
 # stays as long cannot be missed.
 SEARCHES = ((1.0, 1 / 6), (2.0, 1 / 12), (10.0, 1 / 24))
 _SURE = 0.9  # score of a face that does not vanish without a search
-_MAX_HELD = 8  # frames between two searches
+_MAX_HELD, _MAX_HELD_GPU = 8, 32  # frames between two searches, or searched at once
 _MAX_HELD_PIXELS = 35_000_000  # of these frames together
 
 
@@ -41,12 +41,14 @@ class FaceFinder:
         exact: search every frame for every face, as the detector alone would. Otherwise search
             once a second (see SEARCHES), after a cut and where there is no face, and follow the
             faces from there into the frames between, forwards and backwards: look around their
-            boxes only. Where a clear face is lost on the way, its frame is searched.
+            boxes only. Where a clear face is lost on the way, its frame is searched. On a GPU
+            every frame is searched in any case.
     """
 
     def __init__(self, detector: MTCNN, exact: bool = False) -> None:
         self._detector = detector
-        self._exact = exact
+        self._on_cpu = detector.device.type == "cpu"
+        self._every = exact or not self._on_cpu  # a GPU searches faster than it follows
 
     def find(self, frames: Iterable[Frame]) -> Iterator[Sighting]:
         """Yield each frame with its faces, in order, some seconds late.
@@ -54,13 +56,13 @@ class FaceFinder:
         Several stretches of the video are worked at, a core for each: networks as small as
         these gain little from sharing one.
         """
-        threads = torch.get_num_threads() if self._detector.device.type == "cpu" else 1
+        threads = torch.get_num_threads() if self._on_cpu else 1
         pool = ThreadPoolExecutor(threads, "faces", _take_one_core if threads > 1 else None)
         coming: deque[tuple[_Stretch, Future[None]]] = deque()
         before: Future[None] | None = None
         try:
             for stretch in self._stretches(frames):
-                if self._exact:
+                if self._every:
                     done = pool.submit(self._search_all, stretch)
                 else:
                     last = pool.submit(self._search, stretch.sightings[-1], stretch.share)
@@ -87,9 +89,10 @@ class FaceFinder:
             elif cut:
                 previous = None
             held.append(Sighting(frame, cut, []))
-            full = len(held) >= min(_MAX_HELD, _MAX_HELD_PIXELS * 3 // frame.rgb.size)
+            most = _MAX_HELD if self._on_cpu else _MAX_HELD_GPU
+            full = len(held) >= min(most, _MAX_HELD_PIXELS * 3 // frame.rgb.size)
             due = previous is None or frame.time > previous.end + SEARCHES[0][0] - 1e-3
-            if full or (due and not self._exact):
+            if full or (due and not self._every):
                 previous = _Stretch(held, previous)
                 yield previous
                 held = []
@@ -119,18 +122,26 @@ class FaceFinder:
             one.faces, other.faces = self._follow([one, other], [left, right])
             left, right = one.faces, other.faces
         searched = {end}
-        chain = [start, *stretch.sightings] if start else stretch.sightings
-        for neighbour, sighting in [*pairwise(chain), *pairwise(stretch.sightings[::-1])]:
-            lost = _lost(neighbour.faces, sighting.faces)
-            if not lost or (sighting in searched and sighting is not end):
-                continue
+        for sighting in stretch.sightings:
+            if start is not None:
+                self._carry(start, sighting, searched)
+            start = sighting
+        if not end.faces and stretch.share:
+            end.faces = self._search(end, 0)
+        for after, sighting in pairwise(stretch.sightings[::-1]):
+            self._carry(after, sighting, searched)
+        for sighting in stretch.sightings:
+            sighting.faces = sorted(sighting.faces, key=lambda face: face.area, reverse=True)
+
+    def _carry(self, neighbour: Sighting, sighting: Sighting, searched: set[Sighting]) -> None:
+        """Follow the faces of a neighbour that are not found here yet."""
+        lost = _lost(neighbour.faces, sighting.faces)
+        if lost:
             (found,) = self._follow([sighting], [lost])
             sighting.faces = sighting.faces + _lost(found, sighting.faces)
             if sighting not in searched and _sure(_lost(lost, found)):
                 sighting.faces = self._search(sighting, SEARCHES[1][1])
                 searched.add(sighting)
-        if not end.faces and stretch.share:
-            end.faces = self._search(end, 0)
 
     def _search(self, sighting: Sighting, share: float) -> list[Face]:
         rgb = sighting.frame.rgb
