@@ -7,6 +7,7 @@ For every clip: both ways at 3 samples a second. A face is found where a box ove
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def main() -> None:
             exact_count += len(one.faces)
             fast_count += len(other.faces)
             for face in one.faces:
-                best = max(other.faces, key=lambda f, face=face: overlap(face, f), default=None)
+                best = max(other.faces, key=partial(overlap, face), default=None)
                 if best is None or overlap(face, best) <= 0.3:
                     continue
                 found += 1

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 from conftest import MakeClip
 
@@ -191,3 +192,37 @@ def test_a_closed_pipe_is_no_traceback(clip: Path, model: Path) -> None:
     command = f"{sys.executable} -m unmask predict {clip} --model {model} --format json | head -c 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
+
+
+def test_a_contact_sheet_shows_the_people(tmp_path: Path, make_clip: MakeClip) -> None:
+    clip = make_clip(tmp_path / "clip.mp4")
+    done = unmask("info", clip, "--faces", tmp_path / "sheet.png")
+    assert json.loads(done.stdout)["people"] == 1
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert sheet is not None
+    assert sheet.std() > 20
+    assert unmask("info", clip, clip, "--faces", tmp_path / "two.png").returncode == 2
+    assert unmask("info", clip, "--faces", tmp_path / "sheet.mp3").returncode == 2
+
+
+def test_a_video_that_takes_too_long_fails_and_says_so(
+    tmp_path: Path, make_clip: MakeClip, model: Path
+) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", 60)
+    verbs: list[list[str | Path]] = [
+        ["preprocess", clip, tmp_path / "x.pt"],
+        ["predict", clip, "--model", model],
+    ]
+    for verb in verbs:
+        done = unmask(*verb, "--timeout", "0.01")
+        assert done.returncode == 1
+        assert f"{clip}: takes longer than 0.01 s" in done.stderr
+    assert not (tmp_path / "x.pt").exists()
+
+
+def test_exact_is_kept_in_the_file(tmp_path: Path, make_clip: MakeClip) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", 1)
+    for flags in ([], ["--exact"]):
+        assert unmask("preprocess", clip, tmp_path / "x.pt", *flags).returncode == 0
+        made_with = json.loads(unmask("info", tmp_path / "x.pt").stdout)["made_with"]
+        assert made_with["exact"] is bool(flags)

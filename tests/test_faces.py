@@ -8,6 +8,7 @@ from PIL import Image
 
 from unmask.errors import UsageError
 from unmask.faces import MTCNN, Face, FaceTrack, Sighting, Tracker, crop_face
+from unmask.preprocess import VideoPreprocessor
 from unmask.video import Frame, Video, find_videos
 
 CLIPS = Path(__file__).parents[2] / "shared" / "data"
@@ -84,6 +85,26 @@ def test_agrees_with_facenet_pytorch(detector: MTCNN) -> None:
     assert len(overlaps) >= 0.99 * total
     assert np.median(overlaps) >= 0.98
     assert max(offsets) < 0.02
+
+
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="needs the shared clips")
+def test_exact_crops_are_those_of_facenet_pytorch() -> None:
+    """At the settings of the design: the largest face, margin 0, 224 pixels."""
+    facenet = pytest.importorskip("facenet_pytorch")
+    theirs = facenet.MTCNN(224, margin=0, select_largest=True, post_process=False)
+    preprocessor, compared = VideoPreprocessor(exact=True, target_fps=0.5), 0
+    for path in find_videos(CLIPS)[::40]:
+        (track,) = preprocessor.process_video(path).tracks or (None,)
+        with Video(path) as video:
+            frames = {frame.time: frame.rgb for frame in video.frames(0.5)}
+        cut = {time: theirs(Image.fromarray(rgb)) for time, rgb in frames.items()}
+        times = [time for time, crop in cut.items() if crop is not None]
+        assert times == ([] if track is None else track.times.tolist())
+        for time, crop in zip(times, [] if track is None else track.crops, strict=True):
+            off = np.abs(cut[time].permute(1, 2, 0).numpy() - crop)
+            assert off.mean() < 0.5
+            compared += 1
+    assert compared >= 5
 
 
 @pytest.mark.parametrize("side", [40, 224, 400])

@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MakeClip
+from conftest import MakeClip, filmed
 from numpy.typing import NDArray
 
 from unmask import store
 from unmask.corpora import read_table
+from unmask.detector import Detector
 from unmask.encode import encode
 from unmask.errors import CorpusError
+from unmask.models import Bundle
 from unmask.preprocess import VideoPreprocessor, preprocess_tree
 
 
@@ -125,3 +127,34 @@ def test_a_folder_without_videos_is_named(tmp_path: Path, preprocessor: VideoPre
         preprocess_tree(tmp_path, tmp_path / "out", preprocessor)
     with pytest.raises(CorpusError, match="is not a folder"):
         preprocess_tree(tmp_path / "none", tmp_path / "out", preprocessor)
+
+
+def test_exact_and_followed_faces_agree(clip: Path, tmp_path: Path) -> None:
+    made = {
+        exact: VideoPreprocessor(8, 10, 64, overlap=2, exact=exact).process_video(clip).tracks[0]
+        for exact in (False, True)
+    }
+    assert np.array_equal(made[False].times, made[True].times)
+    a, b = made[False].boxes, made[True].boxes
+    side = (b[:, 2:] - b[:, :2]).mean()
+    assert 0 < np.abs(a - b).max() < 0.12 * side
+    assert np.abs(np.diff(a, 2, axis=0)).mean() < 0.7 * np.abs(np.diff(b, 2, axis=0)).mean()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".mp4"])
+def test_what_damage_took_lowers_the_coverage(
+    tmp_path: Path, photo: NDArray[np.uint8], bundle: Bundle, suffix: str
+) -> None:
+    path = tmp_path / "clip.mkv"
+    encode(path, filmed(photo, 150), Fraction(10), crf=18)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    preprocessor = VideoPreprocessor(8, 4, 32, overlap=2)
+    if suffix == ".pt":
+        path = tmp_path / "clip.pt"
+        video = preprocessor.save_video(tmp_path / "clip.mkv", path)
+        assert video.coverage < 0.8
+    prediction = Detector(bundle).predict(path)
+    assert 0.2 < prediction.coverage < 0.8
+    assert "lost to damage" in (prediction.reason or "")
+    assert "cut short" in (prediction.reason or "")

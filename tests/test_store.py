@@ -1,7 +1,10 @@
 import os
 import pickle
+import resource
+import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,9 @@ from conftest import random_video
 
 from unmask import store
 from unmask.errors import FileError, StoreError
+from unmask.faces import FaceCrop
 from unmask.spec import FaceSpec
+from unmask.store import Summary
 
 DOCUMENT = FaceSpec()  # 3 fps, 224 px, 30 faces, 6 shared
 
@@ -196,3 +201,53 @@ def test_a_really_full_disk_is_a_clear_error() -> None:
     full = Path("/dev/full")
     with pytest.raises(FileError, match="No space left"), replacing("x.pt"), full.open("wb") as f:
         f.write(bytes(10**6))
+
+
+def test_faces_come_in_any_order_of_tracks_and_some_do_not_count(tmp_path: Path) -> None:
+    """As they are found, people by turns; the file is the one of the tracks that count."""
+    video = random_video([9, 4, 12])
+    crops = [
+        FaceCrop(track.id, float(time), box, rgb)
+        for track in video.tracks
+        for time, box, rgb in zip(track.times, track.boxes, track.crops, strict=True)
+    ]
+    crops.sort(key=lambda crop: crop.time)
+    with store.Writer(tmp_path / "a.pt", video.spec) as writer:
+        for crop in crops:
+            writer.add(crop)
+        writer.finish(Summary(video.video, video.spec, (0, 2), video.sampled, video.duration))
+    kept = replace(video, tracks=(video.tracks[0], replace(video.tracks[2], id=1)))
+    store.write(tmp_path / "b.pt", kept)
+    a, b = (torch.load(tmp_path / name, weights_only=True) for name in ("a.pt", "b.pt"))
+    assert a.keys() == b.keys()
+    for key in ("faces", "times", "boxes", "track_ids"):
+        assert torch.equal(a[key], b[key])
+    assert torch.equal(torch.stack(list(a["windows"])), torch.stack(list(b["windows"])))
+    assert np.array_equal(store.read(tmp_path / "a.pt").tracks[1].crops, video.tracks[2].crops)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.pt", "b.pt"]
+
+
+def test_a_writer_that_does_not_finish_leaves_nothing(tmp_path: Path) -> None:
+    video = random_video([3])
+    crop = FaceCrop(0, 0.0, video.tracks[0].boxes[0], video.tracks[0].crops[0])
+    with store.Writer(tmp_path / "a.pt", video.spec) as writer:
+        writer.add(crop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said_and_what_stood_there_stands(tmp_path: Path) -> None:
+    video = random_video([50])
+    path = tmp_path / "a.pt"
+    store.write(path, video)
+    before = path.read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))
+    try:
+        with pytest.raises(FileError, match=r"a\.pt.*cannot be written"):
+            store.write(path, video)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]

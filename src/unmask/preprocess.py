@@ -74,9 +74,9 @@ class VideoPreprocessor:
         Raises:
             VideoError: while iterating, where the file is not a video that can be read.
         """
-        return FaceStream(
-            Path(path), self.spec, FaceFinder(self._detector, self.spec.exact), self.limits
-        )
+        spec = self.spec
+        finder = FaceFinder(self._detector, spec.exact, largest=spec.people == "largest")
+        return FaceStream(Path(path), spec, finder, self.limits)
 
     def process_video(self, path: str | Path) -> ProcessedVideo:
         """`stream`, in memory. A video without a face has no tracks.

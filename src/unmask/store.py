@@ -21,6 +21,7 @@ Files in the design document's own form (`windows` as float, nothing below `imag
 import pickle
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -144,7 +145,8 @@ class Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._spool.close()
+        with suppress(OSError):  # a full disk, which `add` has reported
+            self._spool.close()
 
     def add(self, crop: FaceCrop) -> None:
         """Take a face; the faces of one track come in order of time."""

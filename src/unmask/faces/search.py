@@ -19,6 +19,8 @@ from unmask.video import Frame
 # the smaller, the more rarely; for those smaller still only where there is no other. A face that
 # stays as long cannot be missed.
 SEARCHES = ((1.0, 1 / 6), (2.0, 1 / 12), (10.0, 1 / 24))
+# Where only the largest face counts: small ones matter at the beginning of a shot.
+SEARCHES_FOR_LARGEST = ((1.0, 1 / 6), (math.inf, 1 / 24))
 _SURE = 0.9  # score of a face that does not vanish without a search
 _MAX_HELD, _MAX_HELD_GPU = 8, 32  # frames between two searches, or searched at once
 _MAX_HELD_PIXELS = 35_000_000  # of these frames together
@@ -39,14 +41,16 @@ class FaceFinder:
     Args:
         detector: the face detector.
         exact: search every frame for every face, as the detector alone would. Otherwise search
-            once a second (see SEARCHES), after a cut and where there is no face, and follow the
-            faces from there into the frames between, forwards and backwards: look around their
-            boxes only. Where a clear face is lost on the way, its frame is searched. On a GPU
-            every frame is searched in any case.
+            once a second (see SEARCHES), after a cut and where there is no clear face, and
+            follow the faces from there into the frames between, forwards and backwards: look
+            around their boxes only. Where a clear face is lost on the way, its frame is
+            searched. On a GPU every frame is searched in any case.
+        largest: only the largest face of each frame is of interest.
     """
 
-    def __init__(self, detector: MTCNN, exact: bool = False) -> None:
+    def __init__(self, detector: MTCNN, exact: bool = False, largest: bool = False) -> None:
         self._detector = detector
+        self._searches = SEARCHES_FOR_LARGEST if largest else SEARCHES
         self._on_cpu = detector.device.type == "cpu"
         self._every = exact or not self._on_cpu  # a GPU searches faster than it follows
 
@@ -84,20 +88,20 @@ class FaceFinder:
         for frame in frames:
             cut = cuts.is_cut(frame.rgb)
             if held and (cut or frame.rgb.shape != held[0].frame.rgb.shape):
-                yield _Stretch(held, previous)
+                yield _Stretch(held, previous, self._searches)
                 held, previous = [], None
             elif cut:
                 previous = None
             held.append(Sighting(frame, cut, []))
             most = _MAX_HELD if self._on_cpu else _MAX_HELD_GPU
             full = len(held) >= min(most, _MAX_HELD_PIXELS * 3 // frame.rgb.size)
-            due = previous is None or frame.time > previous.end + SEARCHES[0][0] - 1e-3
+            due = previous is None or frame.time > previous.end + self._searches[0][0] - 1e-3
             if full or (due and not self._every):
-                previous = _Stretch(held, previous)
+                previous = _Stretch(held, previous, self._searches)
                 yield previous
                 held = []
         if held:
-            yield _Stretch(held, previous)
+            yield _Stretch(held, previous, self._searches)
 
     def _search_all(self, stretch: "_Stretch") -> None:
         found = self._detector.detect([sighting.frame.rgb for sighting in stretch.sightings])
@@ -126,7 +130,7 @@ class FaceFinder:
             if start is not None:
                 self._carry(start, sighting, searched)
             start = sighting
-        if not end.faces and stretch.share:
+        if not _sure(end.faces):
             end.faces = self._search(end, 0)
         for after, sighting in pairwise(stretch.sightings[::-1]):
             self._carry(after, sighting, searched)
@@ -162,18 +166,24 @@ class _Stretch:
         share: of the picture's shorter side; the search is for faces from there on.
     """
 
-    def __init__(self, sightings: list[Sighting], previous: "_Stretch | None") -> None:
+    def __init__(
+        self,
+        sightings: list[Sighting],
+        previous: "_Stretch | None",
+        searches: tuple[tuple[float, float], ...],
+    ) -> None:
         self.sightings = sightings
         self.end = sightings[-1].frame.time
-        last = previous._searched if previous else (-math.inf,) * len(SEARCHES)
-        due = [self.end > t + every - 1e-3 for t, (every, _) in zip(last, SEARCHES, strict=True)]
-        self.share = min(
-            (share for is_due, (_, share) in zip(due, SEARCHES, strict=True) if is_due),
-            default=SEARCHES[0][1],
-        )
+        last = previous._searched if previous else (-math.inf,) * len(searches)
+        shares = [
+            share
+            for time, (every, share) in zip(last, searches, strict=True)
+            if time == -math.inf or self.end > time + every - 1e-3
+        ]
+        self.share = min(shares, default=searches[0][1])
         self._searched: tuple[float, ...] = tuple(
-            self.end if share >= self.share else t
-            for t, (_, share) in zip(last, SEARCHES, strict=True)
+            self.end if share >= self.share else time
+            for time, (_, share) in zip(last, searches, strict=True)
         )
         self.start = previous.sightings[-1] if previous else None
 
