@@ -7,6 +7,7 @@ from unmask.models.network import (
     Logits,
     ModelConfig,
     autocast,
+    fast_precision,
 )
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Logits",
     "ModelConfig",
     "autocast",
+    "fast_precision",
     "load_bundle",
     "load_imagenet",
     "save_bundle",

@@ -33,6 +33,19 @@ def create_backbone(name: str) -> nn.Module:
     return backbone
 
 
+def output_width(backbone: nn.Module) -> int:
+    """F, the width of a backbone's features."""
+    # Some timm models keep a hidden layer of the classifier that they lost.
+    return int(getattr(backbone, "head_hidden_size", backbone.num_features))  # type: ignore[arg-type]
+
+
+def fixed_size(backbone: nn.Module) -> int | None:
+    """The only picture size that a backbone takes, in px; None if it takes any."""
+    cfg = backbone.pretrained_cfg
+    assert isinstance(cfg, dict)
+    return int(cfg["input_size"][-1]) if cfg.get("fixed_input_size") else None
+
+
 def load_imagenet(backbone: nn.Module, name: str) -> str | None:
     """Load ImageNet weights: from a package, timm's cache on this machine, or the network.
 
