@@ -1,5 +1,6 @@
 """A video -> a verdict: the only way from pixels to scores."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,14 +16,17 @@ from unmask.corpora import VideoRecord
 from unmask.data import find_processed
 from unmask.engine import batched
 from unmask.errors import FileError, StoreError, UsageError
-from unmask.models import Bundle, Decision, autocast, load_bundle
+from unmask.models import Bundle, Decision, autocast, fast_precision, load_bundle
 from unmask.preprocess import VideoPreprocessor
 from unmask.segments import Segment, find_segments, moving_average
 from unmask.store import ProcessedVideo, Summary, coverage
 from unmask.video import Limits
 from unmask.windows import Window, average_windows, make_windows
 
+log = logging.getLogger("unmask")
 _FACES_AT_ONCE = 32  # encoded together
+_TRIED = 3  # faces that are scored in both precisions
+_TOLERANCE = 1e-2  # of a probability
 _WINDOWS_AT_ONCE = 32
 
 
@@ -168,8 +172,11 @@ class Detector:
             return self.judge(video, str(path))
         stream = self._preprocessor.stream(path)
         tracks: dict[int, _Encoded] = {}
+        precision = ""
         for crops in batched(stream, _FACES_AT_ONCE):
-            features = self._encode(np.stack([crop.rgb for crop in crops]))
+            faces = np.stack([crop.rgb for crop in crops])
+            precision = precision or self._choose_precision(faces)
+            features = self._encode(faces, precision)
             for crop, row in zip(crops, features, strict=True):
                 tracks.setdefault(crop.track, _Encoded([], [])).add(crop.time, row)
         summary = stream.summary
@@ -193,8 +200,10 @@ class Detector:
 
     def judge(self, video: ProcessedVideo, name: str | None = None) -> Prediction:
         """Judge faces that are already cut out; `name` is the video's in the result."""
+        precision = self._choose_precision(video.tracks[0].crops) if video.tracks else ""
         tracks = [
-            _Encoded(list(track.times), list(self._encode(track.crops))) for track in video.tracks
+            _Encoded(list(track.times), list(self._encode(track.crops, precision)))
+            for track in video.tracks
         ]
         return self._judge(name or video.video, video, tracks)
 
@@ -257,10 +266,10 @@ class Detector:
         )
 
     @torch.inference_mode()
-    def _encode(self, crops: NDArray[np.uint8]) -> Tensor:
+    def _encode(self, crops: NDArray[np.uint8], precision: str) -> Tensor:
         """(N, S, S, 3) uint8 -> (N, features), on the CPU. Every face is encoded once."""
         faces = torch.from_numpy(crops).permute(0, 3, 1, 2)
-        with autocast(self.device):
+        with autocast(self.device, precision):
             parts = [
                 self._net.encode(part.to(self.device)).float().cpu()
                 for part in faces.split(_FACES_AT_ONCE)
@@ -280,12 +289,25 @@ class Detector:
             for row, window in zip(batch, group, strict=True):
                 faces = features[window.start : window.stop]
                 row[: len(faces)] = torch.stack(faces)
-            with autocast(self.device):
-                logits = self._net.judge(batch.to(self.device), mask.to(self.device))
+            logits = self._net.judge(batch.to(self.device), mask.to(self.device))
             scores.append(logits.window.double().sigmoid().cpu().numpy())
             if logits.frames is not None:
                 curves += list(logits.frames.double().sigmoid().cpu().numpy())
         return np.concatenate(scores), curves or None
+
+    @torch.inference_mode()
+    def _choose_precision(self, crops: NDArray[np.uint8]) -> str:
+        """What the device is fast in, unless a video's first faces lose a score by it."""
+        fast, scores = fast_precision(self.device), []
+        for precision in ("float32", fast):
+            features = self._encode(crops[:_TRIED], precision).to(self.device)
+            logits = (part for part in self._net.judge(features[None]) if part is not None)
+            scores.append(torch.cat([part.double().sigmoid().flatten() for part in logits]))
+        lost = float((scores[0] - scores[1]).abs().max())
+        if lost <= _TOLERANCE:
+            return fast
+        log.info("%s would move a score by %.3f: scoring in float32", fast, lost)
+        return "float32"
 
     def _failed(self, name: str, reason: str) -> Prediction:
         return Prediction(name, "failed", None, (), (), (), (), 0.0, self.model, reason)
