@@ -418,7 +418,7 @@ def write_scalars(folder: Path, result: Epoch) -> None:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise UsageError("--set tensorboard=true takes: pip install tensorboard") from None
+        raise UsageError("tensorboard=true takes: pip install 'unmask[tensorboard]'") from None
     with SummaryWriter(str(folder)) as writer:
         for name, value in asdict(result).items():
             if name != "epoch" and value is not None:
