@@ -31,10 +31,7 @@ VARIANTS: dict[str, dict[str, str]] = {
     "pooling attention": {"pooling": "attention"},
     "frame head": {"frame_head": "true", "frame_loss": "1", "targets": "segments"},
     "pairs": {"pairs": "true"},
-    "augmentation: flip": {"augment": "flip"},
     "augmentation: web": {"augment": "web"},
-    "average of weights": {"ema": "0.99"},
-    "cosine with warm-up": {"schedule": "cosine", "warmup": "0.5"},
     "temporal: mean, pooling mean": {"temporal": "mean", "pooling": "mean"},
     "temporal: GRU": {"temporal": "gru"},
     "temporal: transformer, pooling mean": {"temporal": "transformer", "pooling": "mean"},
@@ -46,7 +43,6 @@ TOGETHER = {
 VARIANTS |= {
     "together: attention, frame head, pairs": TOGETHER,
     "together, web": {**TOGETHER, "augment": "web"},
-    "together, web, average": {**TOGETHER, "augment": "web", "ema": "0.99"},
     "together, web, temporal: mean": {**TOGETHER, "augment": "web", "temporal": "mean"},
 }
 

@@ -25,6 +25,7 @@ ROWS = [
     {"checkpoints", "distributed", "losses", "report"},
     {"learner"},
     {"train"},
+    {"rehearsal"},
     {"cli"},
 ]
 # Some may see even less.

@@ -1,5 +1,6 @@
 import json
 import os
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from unmask.models import (
     DeepfakeNet,
     ModelConfig,
     autocast,
+    folded,
     load_bundle,
     load_imagenet,
     save_bundle,
@@ -150,6 +152,19 @@ class TestEveryArchitecture:
         program = torch.export.export(net, (batch,))
         with torch.inference_mode():
             assert torch.allclose(program.module()(batch)[0], net(batch).window, atol=1e-5)
+
+    def test_folding_changes_no_score(self, config: ModelConfig) -> None:
+        net = build(config).train()
+        with torch.no_grad():
+            net(windows(4, 6))  # statistics that are not those of the beginning
+        net.eval()
+        thin = deepcopy(net)
+        thin.cnn = folded(net.cnn)
+        with torch.inference_mode():
+            assert torch.allclose(net(windows(2, 4))[0], thin(windows(2, 4))[0], atol=1e-5)
+        if config.backbone != "test_convnext":  # which has no batch norm
+            assert count(thin.cnn) < count(net.cnn)
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in thin.cnn.modules())
 
     def test_saved_and_loaded_scores_the_same(self, config: ModelConfig, tmp_path: Path) -> None:
         net = build(config)

@@ -25,8 +25,9 @@ from unmask.features import FeatureCache
 from unmask.interrupts import StoppedError
 from unmask.learner import Learner
 from unmask.models import Decision, DeepfakeNet
+from unmask.rehearsal import rehearse
 from unmask.settings import TrainConfig
-from unmask.train import Progress, rehearse, train
+from unmask.train import Progress, train
 
 ALONE = Group(0, 1, torch.device("cpu"))
 LAB = {
@@ -127,7 +128,7 @@ class TestFeatureCache:
         frozen = config(freeze_cnn=True, augment="none", epochs=2, precision="float32")
         train(processed, tmp_path / "cached", frozen)
         assert len(list((tmp_path / "cached" / "features").rglob("*.safetensors"))) == 8
-        monkeypatch.setattr("unmask.train._Run._cache", lambda *args: None)
+        monkeypatch.setattr("unmask.train.Run._cache", lambda *args: None)
         train(processed, tmp_path / "plain", frozen)
         rows = [(tmp_path / n / "history.jsonl").read_text() for n in ("cached", "plain")]
         one, other = ([json.loads(row) for row in text.splitlines()] for text in rows)
@@ -213,7 +214,7 @@ def test_training_ends_when_it_gets_no_better(
     processed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter([1.0, 0.5, 0.7, 0.6, 0.1])
-    monkeypatch.setattr("unmask.train._Run.validate", lambda self: (next(losses), 0.5, 0.5))
+    monkeypatch.setattr("unmask.train.Run.validate", lambda self: (next(losses), 0.5, 0.5))
     train(processed, tmp_path, config(epochs=9, patience=2))
     rows = (tmp_path / "history.jsonl").read_text().splitlines()
     assert len(rows) == 4

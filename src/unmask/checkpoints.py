@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.atomic import save_tensors, write_text
-from unmask.errors import ModelError
+from unmask.errors import ModelError, UsageError
 from unmask.models.bundle import BEST, read_checkpoint
 
 HISTORY = "history.jsonl"
@@ -121,3 +121,19 @@ def read_state(path: Path) -> tuple[dict[str, Any], Position]:
         return state, Position(**values)
     except (KeyError, TypeError) as error:
         raise ModelError(path, f"cannot be resumed: {error}") from error
+
+
+def write_scalars(folder: Path, result: Epoch) -> None:
+    """Write an epoch for TensorBoard.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UsageError("tensorboard=true takes: pip install 'unmask[tensorboard]'") from None
+    with SummaryWriter(str(folder)) as writer:
+        for name, value in asdict(result).items():
+            if name != "epoch" and value is not None:
+                writer.add_scalar(name, value, result.epoch)

@@ -1,5 +1,6 @@
 """`.pt` files -> windows for training: the dataset and its loaders."""
 
+import os
 import signal
 from collections.abc import Sequence
 from functools import partial
@@ -206,6 +207,7 @@ def training_loader(
     Windows that cannot be read are left out; with `refill`, others of the batch stand in, so that
     processes that train together see batches of the same size.
     """
+    num_workers = min(num_workers, os.cpu_count() or 1)
     # The generator is the loader's own: starting workers must not draw from the global one.
     return DataLoader(
         windows,  # type: ignore[arg-type]

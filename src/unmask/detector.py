@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from unmask.corpora import VideoRecord
 from unmask.data import find_processed
 from unmask.engine import batched
 from unmask.errors import FileError, StoreError, UsageError
-from unmask.models import Bundle, Decision, autocast, fast_precision, load_bundle
+from unmask.models import Bundle, Decision, autocast, fast_precision, folded, load_bundle
 from unmask.preprocess import VideoPreprocessor
 from unmask.segments import Segment, find_segments, moving_average
 from unmask.store import ProcessedVideo, Summary, coverage
@@ -25,7 +26,7 @@ from unmask.windows import Window, average_windows, make_windows
 
 log = logging.getLogger("unmask")
 _FACES_AT_ONCE = 32  # encoded together
-_TRIED = 3  # faces that are scored in both precisions
+_TRIED = 2  # faces that are scored in both precisions
 _TOLERANCE = 1e-2  # of a probability
 _WINDOWS_AT_ONCE = 32
 
@@ -134,7 +135,9 @@ class Detector:
         self.device = pick_device(device)
         self.model = ModelId(bundle.name, bundle.sha256)
         self._limits = limits
-        self._net = bundle.net.to(self.device).eval()
+        self._net = copy(bundle.net)
+        self._net.cnn = folded(bundle.net.cnn)
+        self._net.to(self.device).eval()
         self._spec = replace(bundle.spec, people=people or bundle.decision.people)
 
     @classmethod

@@ -2,14 +2,11 @@
 
 import logging
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,6 +21,7 @@ from unmask.checkpoints import (
     read_state,
     save_epoch,
     save_unfinished,
+    write_scalars,
 )
 from unmask.data import Batch, DeepfakeWindowDataset, Sample, TrainingWindows, training_loader
 from unmask.detector import Detector
@@ -104,82 +102,27 @@ def train(
     last = latest_checkpoint(out)
     if last and not resume:
         raise UsageError(f"{out} holds checkpoints: resume, or choose another folder")
-    with process_group(device) as group, collect_signals() as signals:
-        run = _Run(Path(data), config, group, out, last)
-        history = list(run.position.history)
-        while not _finished(history, settings):
-            epoch = len(history) + 1
-            train_loss = run.train_epoch(epoch, signals, on_step)
-            result = Epoch(epoch, train_loss, *run.validate(), run.learner.lr)
-            run.learner.end_epoch(result.val_loss)
-            history.append(result)
-            run.position = Position(tuple(history))
-            best = best_epoch(history, settings.monitor) is result
-            if group.main:
-                save_epoch(out, run.state(), history, best, settings.keep)
-                if settings.tensorboard:
-                    write_scalars(out / "tensorboard", result)
-                note = "  (best)" if best else ""
-                log.info("epoch %d/%d  %s%s", epoch, settings.epochs, result, note)
-    return evaluate_best(data, out, device) if group.main else None
-
-
-@dataclass(frozen=True)
-class Rehearsal:
-    """What a training run would cost.
-
-    Attributes:
-        windows: of the train and of the val split.
-        parameters: of the network, and those that learn.
-        batches: in an epoch.
-        epoch_seconds: estimate of a whole epoch.
-        memory: peak of this process (of its GPU where it has one) after two batches, in bytes.
-    """
-
-    windows: tuple[int, int]
-    parameters: tuple[int, int]
-    batches: int
-    epoch_seconds: float
-    memory: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.windows[0]} windows to train on, {self.windows[1]} to validate, "
-            f"{self.batches} batches an epoch\n"
-            f"{self.parameters[0]:,} parameters, {self.parameters[1]:,} of them learn\n"
-            f"an epoch takes about {self.epoch_seconds / 60:.1f} minutes, "
-            f"memory {self.memory / 2**30:.1f} GiB"
-        )
-
-
-def rehearse(data: str | Path, config: Config | None = None, device: str = "auto") -> Rehearsal:
-    """Build everything, run two batches, and write nothing.
-
-    Raises:
-        UnmaskError: whatever would stop the training run at its beginning.
-    """
     with process_group(device) as group:
-        run = _Run(Path(data), config or make_config(), group)
-        times = [time.monotonic()]
-
-        def enough(progress: Progress) -> None:
-            times.append(time.monotonic())
-            if len(times) == 3:
-                raise StopIteration
-
-        with suppress(StopIteration):
-            run.train_epoch(1, [], enough)
-        peak = getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        if group.device.type == "cuda":
-            peak = torch.cuda.max_memory_allocated(group.device)
-        return Rehearsal(
-            run.windows,
-            run.parameters,
-            run.batches,
-            # The first batch pays for what is done once.
-            run.batches * (times[-1] - times[-2]),
-            peak,
-        )
+        run = Run(Path(data), config, group, out, last)
+        history = list(run.position.history)
+        with collect_signals() as signals:
+            while not _finished(history, settings):
+                epoch = len(history) + 1
+                train_loss = run.train_epoch(epoch, signals, on_step)
+                result = Epoch(epoch, train_loss, *run.validate(), run.learner.lr)
+                run.learner.end_epoch(result.val_loss)
+                history.append(result)
+                run.position = Position(tuple(history))
+                best = best_epoch(history, settings.monitor) is result
+                if group.main:
+                    save_epoch(out, run.state(), history, best, settings.keep)
+                    if settings.tensorboard:
+                        write_scalars(out / "tensorboard", result)
+                    note = "  (best)" if best else ""
+                    log.info("epoch %d/%d  %s%s", epoch, settings.epochs, result, note)
+                if signals:
+                    raise StoppedError(signals[0])
+    return evaluate_best(data, out, device) if group.main else None
 
 
 def _finished(history: list[Epoch], settings: TrainConfig) -> bool:
@@ -190,7 +133,7 @@ def _finished(history: list[Epoch], settings: TrainConfig) -> bool:
     return 0 < settings.patience <= since
 
 
-class _Run:
+class Run:
     """A training run: its data, its learner, and how far it has come.
 
     Args:
@@ -407,22 +350,6 @@ def evaluate_best(data: str | Path, out: str | Path, device: str = "auto") -> Me
     except (CorpusError, ValueError) as error:
         log.warning("not evaluated: %s", error)
         return None
-
-
-def write_scalars(folder: Path, result: Epoch) -> None:
-    """Write an epoch for TensorBoard.
-
-    Raises:
-        UsageError: it is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UsageError("tensorboard=true takes: pip install 'unmask[tensorboard]'") from None
-    with SummaryWriter(str(folder)) as writer:
-        for name, value in asdict(result).items():
-            if name != "epoch" and value is not None:
-                writer.add_scalar(name, value, result.epoch)
 
 
 def _load_sets(

@@ -48,9 +48,9 @@ def train(
     from tqdm import tqdm
 
     from unmask.errors import UsageError
+    from unmask.rehearsal import rehearse
     from unmask.report import metrics_text
     from unmask.settings import make_config
-    from unmask.train import rehearse
     from unmask.train import train as run
 
     changes = {}
