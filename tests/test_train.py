@@ -100,17 +100,21 @@ def test_an_interrupt_in_mid_epoch_loses_no_finished_epoch(
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+def fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(content: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr(torch, "save", full)
+
+
 def test_a_full_disk_is_said_and_loses_nothing(
     processed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(processed, tmp_path, config(epochs=1))
     before = (tmp_path / "model_epoch_1.pth").read_bytes()
 
-    def full(content: object, path: Path) -> None:
-        Path(path).write_bytes(b"half")
-        raise RuntimeError("PytorchStreamWriter failed writing file")
-
-    monkeypatch.setattr(torch, "save", full)
+    fill_the_disk(monkeypatch)
     with pytest.raises(FileError, match="cannot be written"):
         train(processed, tmp_path, config(), resume=True)
     assert (tmp_path / "model_epoch_1.pth").read_bytes() == before

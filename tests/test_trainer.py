@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY, random_video
-from test_train import SETTINGS, config, weights
+from test_train import SETTINGS, config, fill_the_disk, weights
 
 from unmask import store
 from unmask.data import DeepfakeWindowDataset
@@ -355,11 +355,7 @@ def test_a_full_disk_in_mid_epoch_keeps_what_was_saved(
     train(processed, tmp_path, config(epochs=1))
     before = (tmp_path / "model_epoch_1.pth").read_bytes()
 
-    def full(content: object, path: Path) -> None:
-        Path(path).write_bytes(b"half")
-        raise RuntimeError("PytorchStreamWriter failed writing file")
-
-    monkeypatch.setattr(torch, "save", full)
+    fill_the_disk(monkeypatch)
     with pytest.raises(FileError, match=r"unfinished_epoch_2.*cannot be written"):
         train(processed, tmp_path, config(save_minutes=0.0), resume=True)
     assert (tmp_path / "model_epoch_1.pth").read_bytes() == before

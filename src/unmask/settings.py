@@ -107,6 +107,7 @@ PRESETS: dict[str, Config] = {
             frame_loss=1.0,
             augment="flip",
             pairs=True,
+            keep=3,
         ),
         Decision(people="all", smoothing=1, aggregate="max"),
     ),

@@ -364,6 +364,8 @@ def _load_sets(
         raise CorpusError(data, "train and val were preprocessed with different settings")
     if len(set(train_set.labels)) < 2:
         raise CorpusError(data / "train", "holds only one class: it takes real and fake")
+    if len(set(val_set.labels)) < 2:
+        log.warning("%s holds only one class: the loss has to choose the best epoch", data / "val")
     return train_set, val_set
 
 
