@@ -1,8 +1,10 @@
 """Features of a frozen backbone on disk: every face is encoded once, not once an epoch."""
 
 import hashlib
+import logging
 import shutil
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +19,9 @@ from unmask.models import DeepfakeNet, autocast
 from unmask.store import ProcessedVideo
 from unmask.windows import Window
 
+log = logging.getLogger("unmask")
 _AT_ONCE = 32  # faces
+_EVERY = 60  # seconds between two notes
 
 
 class FeatureCache:
@@ -41,18 +45,15 @@ class FeatureCache:
             if other != self._folder:
                 shutil.rmtree(other)
 
-    def fill(
-        self,
-        paths: Iterable[Path],
-        net: DeepfakeNet,
-        precision: str,
-        on_file: Callable[[], None] = lambda: None,
-    ) -> None:
+    def fill(self, paths: Sequence[Path], net: DeepfakeNet, precision: str) -> None:
         """Encode the faces of the files that have no features yet, or stale ones."""
-        for path in paths:
+        said = time.monotonic()
+        for number, path in enumerate(paths, 1):
             if not self._fresh(path):
                 self._encode(path, net, precision)
-            on_file()
+            if time.monotonic() - said > _EVERY:
+                said = time.monotonic()
+                log.info("encoded %d of %d files", number, len(paths))
 
     def window(
         self, path: Path, video: ProcessedVideo, track: int, window: Window, mirrored: bool
