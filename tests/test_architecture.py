@@ -14,7 +14,7 @@ SOURCE = Path(unmask.__file__).parent
 ROWS = [
     {"errors", "spec"},
     {"atomic", "augment", "decode", "encode", "engine", "interrupts", "sampling"},
-    {"windows", "segments"},
+    {"windows", "segments", "measures"},
     {"video"},
     {"faces", "corpora"},
     {"store"},
@@ -35,6 +35,7 @@ ONLY = {
     "segments": set(),
     "windows": {"errors"},
     "augment": set(),
+    "measures": set(),
     "sampling": set(),
     "decode": set(),
     "encode": set(),

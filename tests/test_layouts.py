@@ -270,7 +270,10 @@ def test_a_csv_has_people_and_segments(tmp_path: Path) -> None:
     assert (fake.identities, fake.split) == (("ann", "bob"), "test")
     assert fake.segments == ((0.5, 2.0), (3.0, 4.5))
     assert (real.identities, real.split, real.segments) == ((), None, ())
-    for row, cause in (("a.mp4,1,,weekend,", "split must be"), ("a.mp4,1,,,2:3", "segments are start-end")):
+    for row, cause in (
+        ("a.mp4,1,,weekend,", "split must be"),
+        ("a.mp4,1,,,2:3", "segments are start-end"),
+    ):
         (tmp_path / "t.csv").write_text(f"path,label,identity,split,segments\n{row}\n")
         with pytest.raises(CorpusError, match=f"line 2: {cause}"):
             read_corpus(tmp_path / "t.csv")
