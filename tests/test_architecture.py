@@ -41,7 +41,7 @@ ONLY = {
     "encode": set(),
     "engine": {"errors"},
     "video": {"errors", "decode"},
-    "faces": {"errors", "video"},
+    "faces": {"engine", "errors", "video"},
     "corpora": {"errors", "atomic", "video"},
     "store": {"errors", "atomic", "spec", "faces", "windows"},
 }

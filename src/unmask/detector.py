@@ -4,7 +4,8 @@ import logging
 from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from torch import Tensor
 from unmask import store
 from unmask.corpora import VideoRecord
 from unmask.data import find_processed
-from unmask.engine import batched
+from unmask.engine import batched, threaded
 from unmask.errors import FileError, StoreError, UsageError
+from unmask.faces import FaceCrop
 from unmask.models import Bundle, Decision, autocast, fast_precision, folded, load_bundle
 from unmask.preprocess import VideoPreprocessor
 from unmask.segments import Segment, find_segments, moving_average
@@ -25,7 +27,6 @@ from unmask.video import Limits
 from unmask.windows import Window, average_windows, make_windows
 
 log = logging.getLogger("unmask")
-_FACES_AT_ONCE = 32  # encoded together
 _TRIED = 2  # faces that are scored in both precisions
 _TOLERANCE = 1e-2  # of a probability
 _WINDOWS_AT_ONCE = 32
@@ -138,6 +139,9 @@ class Detector:
         self._net = copy(bundle.net)
         self._net.cnn = folded(bundle.net.cnn)
         self._net.to(self.device).eval()
+        # On CPUs a core for each group of faces; small groups stay in the cache.
+        on_cpu = self.device.type == "cpu"
+        self._threads, self._at_once = (torch.get_num_threads(), 16) if on_cpu else (1, 64)
         self._spec = replace(bundle.spec, people=people or bundle.decision.people)
 
     @classmethod
@@ -174,12 +178,15 @@ class Detector:
                 raise StoreError(path, f"does not fit the model: made with {', '.join(wrong)}")
             return self.judge(video, str(path))
         stream = self._preprocessor.stream(path)
+        groups = batched(stream, self._at_once)
+        first = next(groups, [])
+        precision = self._choose_precision([crop.rgb for crop in first])
+
+        def encode(crops: list[FaceCrop]) -> tuple[list[FaceCrop], Tensor]:
+            return crops, self._encode([crop.rgb for crop in crops], precision)
+
         tracks: dict[int, _Encoded] = {}
-        precision = ""
-        for crops in batched(stream, _FACES_AT_ONCE):
-            faces = np.stack([crop.rgb for crop in crops])
-            precision = precision or self._choose_precision(faces)
-            features = self._encode(faces, precision)
+        for crops, features in threaded(encode, chain([first], groups), self._threads):
             for crop, row in zip(crops, features, strict=True):
                 tracks.setdefault(crop.track, _Encoded([], [])).add(crop.time, row)
         summary = stream.summary
@@ -203,9 +210,12 @@ class Detector:
 
     def judge(self, video: ProcessedVideo, name: str | None = None) -> Prediction:
         """Judge faces that are already cut out; `name` is the video's in the result."""
-        precision = self._choose_precision(video.tracks[0].crops) if video.tracks else ""
+        crops = [crop for track in video.tracks for crop in track.crops]
+        encode = partial(self._encode, precision=self._choose_precision(crops))
+        groups = threaded(encode, batched(crops, self._at_once), self._threads)
+        features = (row for group in groups for row in group)
         tracks = [
-            _Encoded(list(track.times), list(self._encode(track.crops, precision)))
+            _Encoded(list(track.times), list(islice(features, len(track.times))))
             for track in video.tracks
         ]
         return self._judge(name or video.video, video, tracks)
@@ -269,15 +279,13 @@ class Detector:
         )
 
     @torch.inference_mode()
-    def _encode(self, crops: NDArray[np.uint8], precision: str) -> Tensor:
-        """(N, S, S, 3) uint8 -> (N, features), on the CPU. Every face is encoded once."""
-        faces = torch.from_numpy(crops).permute(0, 3, 1, 2)
+    def _encode(self, crops: list[NDArray[np.uint8]], precision: str) -> Tensor:
+        """Faces, each (S, S, 3) uint8 -> (N, features), on the CPU."""
+        if not crops:
+            return torch.empty(0)
+        faces = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
         with autocast(self.device, precision):
-            parts = [
-                self._net.encode(part.to(self.device)).float().cpu()
-                for part in faces.split(_FACES_AT_ONCE)
-            ]
-        return torch.cat(parts)
+            return self._net.encode(faces.to(self.device)).float().cpu()
 
     @torch.inference_mode()
     def _score(
@@ -299,9 +307,11 @@ class Detector:
         return np.concatenate(scores), curves or None
 
     @torch.inference_mode()
-    def _choose_precision(self, crops: NDArray[np.uint8]) -> str:
+    def _choose_precision(self, crops: list[NDArray[np.uint8]]) -> str:
         """What the device is fast in, unless a video's first faces lose a score by it."""
         fast, scores = fast_precision(self.device), []
+        if not crops:
+            return fast
         for precision in ("float32", fast):
             features = self._encode(crops[:_TRIED], precision).to(self.device)
             logits = (part for part in self._net.judge(features[None]) if part is not None)
