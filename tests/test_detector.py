@@ -57,7 +57,7 @@ def test_lower_precision_is_given_up_where_it_moves_a_score(
     net.load_state_dict(bundle.net.state_dict())
     head = net.frame_head
     assert head is not None
-    faces = torch.from_numpy(video.tracks[0].crops[None, :3]).permute(0, 1, 4, 2, 3)
+    faces = torch.from_numpy(video.tracks[0].crops[None, :2]).permute(0, 1, 4, 2, 3)
     with torch.no_grad():  # one logit at 0, and all so steep that rounding shows
         frames = net(faces).frames
         assert frames is not None
@@ -129,7 +129,8 @@ def scripted(frames: list[float], decision: Decision) -> Detector:
             logits = logits.masked_fill(~mask, -1e9)
         return Logits(logits.amax(dim=1), logits)
 
-    net.encode, net.judge = encode_, judge  # type: ignore[method-assign, assignment]
+    detector._net.encode = encode_  # type: ignore[method-assign]
+    detector._net.judge = judge  # type: ignore[method-assign, assignment]
     return detector
 
 

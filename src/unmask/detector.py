@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from copy import copy
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain, islice
@@ -136,7 +136,7 @@ class Detector:
         self.device = pick_device(device)
         self.model = ModelId(bundle.name, bundle.sha256)
         self._limits = limits
-        self._net = copy(bundle.net)
+        self._net = deepcopy(bundle.net)
         self._net.cnn = folded(bundle.net.cnn)
         self._net.to(self.device).eval()
         # On CPUs a core for each group of faces; small groups stay in the cache.
