@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import interp1d
 from scipy.optimize import brentq
-from sklearn.metrics import roc_curve
+from sklearn import metrics
 
 from unmask.measures import (
     MEASURES,
@@ -14,6 +14,8 @@ from unmask.measures import (
     measure,
     tpr_at_fpr,
 )
+
+AUC = ("auc_roc",)
 
 
 def drawn(seed: int, count: int = 200, gap: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +51,7 @@ def test_one_class_leaves_ranks_undefined() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_eer_is_where_an_interpolated_curve_crosses(seed: int) -> None:
     y, s = drawn(seed)
-    fpr, tpr, _ = roc_curve(y, s)
+    fpr, tpr, _ = metrics.roc_curve(y, s)
     crossing = brentq(lambda x: 1 - x - interp1d(fpr, tpr)(x), 0, 1)
     assert measure(y, s).eer == pytest.approx(crossing, abs=1e-3)
 
@@ -78,7 +80,7 @@ def test_intervals_cover_what_is_true_about_as_often_as_they_say() -> None:
     hits = 0
     for seed in range(60):
         y, s = drawn(seed, 80)
-        found = intervals(y, s, np.arange(80), level=0.9, resamples=200)["auc_roc"]
+        found = intervals(y, s, np.arange(80), AUC, level=0.9, resamples=200)["auc_roc"]
         assert found.low is not None
         assert found.high is not None
         hits += found.low <= truth <= found.high
@@ -95,10 +97,14 @@ def test_clusters_widen_the_interval() -> None:
         assert interval.high is not None
         return interval.high - interval.low
 
-    once = width(intervals(y, s, np.arange(60))["auc_roc"])
+    once = width(intervals(y, s, np.arange(60), AUC, resamples=400)["auc_roc"])
     owners = np.repeat(np.arange(60), 10)
-    assert width(intervals(many, copies, owners)["auc_roc"]) == pytest.approx(once, rel=0.1)
-    assert width(intervals(many, copies, np.arange(600))["auc_roc"]) < 0.5 * once
+    assert width(intervals(many, copies, owners, AUC, resamples=400)["auc_roc"]) == pytest.approx(
+        once, rel=0.1
+    )
+    assert (
+        width(intervals(many, copies, np.arange(600), AUC, resamples=400)["auc_roc"]) < 0.5 * once
+    )
 
 
 def test_the_same_scores_do_not_differ_and_better_ones_do() -> None:
@@ -139,6 +145,20 @@ def test_false_positive_rates_of_p_values_are_what_they_say() -> None:
         a, b = (1 / (1 + np.exp(-(base + rng.normal(0, 1, 60)))) for _ in range(2))
         hits += delong(y, a, b).p_value < 0.1
     assert 3 <= hits <= 18  # 10 expected
+
+
+@pytest.mark.parametrize("digits", [2, 12])  # with and without ties
+@pytest.mark.parametrize("seed", range(3))
+def test_all_agree_with_scikit_learn(seed: int, digits: int) -> None:
+    y, s = drawn(seed)
+    s = np.round(s, digits)
+    found = measure(y, s)
+    assert found.auc_roc == pytest.approx(metrics.roc_auc_score(y, s))
+    assert found.average_precision == pytest.approx(metrics.average_precision_score(y, s))
+    assert found.brier == pytest.approx(metrics.brier_score_loss(y, s))
+    assert found.log_loss == pytest.approx(metrics.log_loss(y, s))
+    fpr, tpr, _ = metrics.roc_curve(y, s, drop_intermediate=False)
+    assert found.tpr_at_fpr_1_percent == pytest.approx(tpr[fpr <= 0.01].max())
 
 
 @pytest.mark.parametrize("name", MEASURES)
