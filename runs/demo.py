@@ -30,8 +30,9 @@ from unmask.encode import encode
 from unmask.faces import MTCNN
 from unmask.preprocess import VideoPreprocessor, preprocess_tree
 from unmask.report import as_text, prediction_dict
+from unmask.settings import make_config
 from unmask.synth import SelfBlend
-from unmask.train import make_config, train
+from unmask.train import train
 
 FPS, SECONDS, SIDE = 10, 5.0, 256
 VAL_TAKES = 3

@@ -13,14 +13,19 @@ SOURCE = Path(unmask.__file__).parent
 # A module may import those of its own row and of the rows above it.
 ROWS = [
     {"errors", "spec"},
-    {"atomic", "decode", "encode", "engine", "windows", "segments"},
+    {"atomic", "augment", "decode", "encode", "engine", "interrupts", "sampling"},
+    {"windows", "segments", "measures"},
     {"video"},
     {"faces", "corpora"},
     {"store"},
-    {"models", "preprocess", "synth", "data", "evaluate"},
+    {"models", "preprocess", "synth", "evaluate"},
+    {"features", "settings"},
+    {"data"},
     {"plots", "sheet", "detector"},
-    {"report"},
+    {"checkpoints", "distributed", "losses", "report"},
+    {"learner"},
     {"train"},
+    {"rehearsal"},
     {"cli"},
 ]
 # Some may see even less.
@@ -29,11 +34,14 @@ ONLY = {
     "evaluate": {"errors", "segments"},
     "segments": set(),
     "windows": {"errors"},
+    "augment": set(),
+    "measures": set(),
+    "sampling": set(),
     "decode": set(),
     "encode": set(),
     "engine": {"errors"},
     "video": {"errors", "decode"},
-    "faces": {"errors", "video"},
+    "faces": {"engine", "errors", "video"},
     "corpora": {"errors", "atomic", "video"},
     "store": {"errors", "atomic", "spec", "faces", "windows"},
 }

@@ -4,8 +4,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unmask.corpora import VideoRecord, lay_out, read_corpus, read_table, split_records, write_table
-from unmask.corpora.splits import SPLITS
+from unmask.corpora import (
+    SPLITS,
+    VideoRecord,
+    lay_out,
+    read_corpus,
+    read_table,
+    split_records,
+    write_table,
+)
 from unmask.errors import CorpusError, UsageError
 
 
@@ -144,10 +151,10 @@ def test_bad_tables_are_named(tmp_path: Path, text: str, cause: str) -> None:
 
 def test_other_folders_are_told_what_was_looked_for(tmp_path: Path) -> None:
     (tmp_path / "holiday").mkdir()
-    with pytest.raises(CorpusError, match=r"looked for Celeb-real.*found holiday"):
+    with pytest.raises(CorpusError, match=r"looked for Celeb-real.*dataset\.json.*found holiday"):
         read_corpus(tmp_path)
     (tmp_path / "real").mkdir()
-    with pytest.raises(CorpusError, match="no videos in real"):
+    with pytest.raises(CorpusError, match="no videos; looked for real/"):
         read_corpus(tmp_path)
     with pytest.raises(CorpusError, match="no such file"):
         read_corpus(tmp_path / "none")

@@ -5,7 +5,6 @@ import torch
 from conftest import random_video
 
 from unmask import DeepfakeWindowDataset, create_dataloaders, store
-from unmask.data import PairSampler
 from unmask.errors import CorpusError, UsageError
 from unmask.spec import FaceSpec
 
@@ -98,17 +97,3 @@ def test_bad_trees_are_named(tree: Path) -> None:
     (tree / "test").mkdir()
     with pytest.raises(CorpusError, match=r"no \.pt file"):
         DeepfakeWindowDataset(tree, "test")
-
-
-def test_pairs_stay_side_by_side_and_nothing_is_lost(processed: Path) -> None:
-    dataset = DeepfakeWindowDataset(processed, "train")
-    generator = torch.Generator().manual_seed(0)
-    sampler = PairSampler(dataset, generator)
-    orders = [list(sampler) for _ in range(5)]
-    assert len(sampler) == len(dataset)
-    assert len({tuple(order) for order in orders}) > 1
-    for order in orders:
-        assert sorted(order) == list(range(len(dataset)))
-        for a, b in zip(order[::2], order[1::2], strict=True):
-            assert dataset.recordings[a] == dataset.recordings[b]
-            assert {dataset.labels[a], dataset.labels[b]} == {0, 1}

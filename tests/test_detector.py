@@ -45,6 +45,33 @@ def test_scores_are_those_of_the_network_on_each_window(detector: Detector, bund
     assert prediction.confidence == pytest.approx(np.mean(expected), abs=5e-3)
 
 
+def test_lower_precision_is_given_up_where_it_moves_a_score(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "unmask")
+    video = random_video([21])
+    monkeypatch.setattr("unmask.detector.fast_precision", lambda device: "bfloat16")
+    fast = Detector(bundle).judge(video)
+    assert "float32" not in caplog.text
+    net = DeepfakeNet(TINY).eval()
+    net.load_state_dict(bundle.net.state_dict())
+    head = net.frame_head
+    assert head is not None
+    faces = torch.from_numpy(video.tracks[0].crops[None, :2]).permute(0, 1, 4, 2, 3)
+    with torch.no_grad():  # one logit at 0, and all so steep that rounding shows
+        frames = net(faces).frames
+        assert frames is not None
+        head.bias.sub_(frames[0, 0])
+        head.weight.mul_(1e4)
+        head.bias.mul_(1e4)
+    steep = Detector(replace(bundle, net=net)).judge(video)
+    assert "bfloat16 would move a score by" in caplog.text
+    monkeypatch.setattr("unmask.detector.fast_precision", lambda device: "float32")
+    exact = Detector(replace(bundle, net=net)).judge(video)
+    assert steep.timeline == exact.timeline
+    assert fast.confidence == pytest.approx(Detector(bundle).judge(video).confidence, abs=1e-2)
+
+
 def test_fewer_faces_than_a_window_count(detector: Detector, bundle: Bundle) -> None:
     video = random_video([3])
     prediction = detector.judge(video)
@@ -88,19 +115,22 @@ def test_files_that_cannot_be_used(detector: Detector, tmp_path: Path, clip: Pat
 
 def scripted(frames: list[float], decision: Decision) -> Detector:
     """A detector whose network gives face k the logit frames[k], read off the face's pixels."""
-    net = DeepfakeNet(replace(TINY, temporal="none", pooling="mean"))
+    net = DeepfakeNet(replace(TINY, temporal="mean", pooling="mean"))
     detector = Detector(Bundle("scripted", net, FaceSpec(4, 32, 0, 8, 2), decision))
 
     def encode_(faces: torch.Tensor) -> torch.Tensor:
         return torch.tensor([frames[int(face[0, 0, 0])] for face in faces])[:, None]
 
-    def judge(features: torch.Tensor, mask: torch.Tensor) -> object:
+    def judge(features: torch.Tensor, mask: torch.Tensor | None = None) -> object:
         from unmask.models import Logits
 
-        logits = features[..., 0].masked_fill(~mask, -1e9)
+        logits = features[..., 0]
+        if mask is not None:
+            logits = logits.masked_fill(~mask, -1e9)
         return Logits(logits.amax(dim=1), logits)
 
-    net.encode, net.judge = encode_, judge  # type: ignore[method-assign, assignment]
+    detector._net.encode = encode_  # type: ignore[method-assign]
+    detector._net.judge = judge  # type: ignore[method-assign, assignment]
     return detector
 
 

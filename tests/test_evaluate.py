@@ -7,7 +7,7 @@ import pytest
 
 from unmask.errors import CorpusError
 from unmask.evaluate import ScoredVideo, auc, evaluate, read_scores
-from unmask.report import write_evaluation
+from unmask.report import comparison_text, write_evaluation
 from unmask.segments import Segment
 
 
@@ -55,6 +55,30 @@ def test_one_class_has_no_auc_and_no_crash(tmp_path: Path) -> None:
     m = write_evaluation(tmp_path, videos([1, 1], [0.9, 0.2]))
     assert m.auc_roc is None
     assert json.loads((tmp_path / "test_metrics_summary.json").read_text())["auc_roc"] is None
+
+
+def test_two_detectors_are_compared_on_what_both_have_scored() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 80).tolist()
+    good = videos(labels, [float(np.clip(label + rng.normal(0, 0.3), 0, 1)) for label in labels])
+    bad = videos(labels, rng.uniform(size=80).tolist())
+    text = comparison_text([*good, ScoredVideo("only here", 1, 0.5)], bad)
+    assert "on 80 videos" in text
+    assert text.startswith("difference +0.")
+    assert comparison_text(good, good).startswith("difference +0.0000")
+    with pytest.raises(ValueError, match="no video has a score in both"):
+        comparison_text(good, [ScoredVideo("other", 1, 0.5)])
+    with pytest.raises(ValueError, match="v0 has another label"):
+        comparison_text(good, videos([1 - label for label in labels], [0.5] * 80))
+
+
+def test_measures_have_intervals_and_failures_are_counted(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, EXAMPLE)
+    found = json.loads((tmp_path / "test_measures.json").read_text())
+    assert (found["videos"], found["failed"], found["clusters"]) == (7, 1, 7)
+    auc_roc = found["measures"]["auc_roc"]
+    assert auc_roc["value"] == pytest.approx(10 / 12)
+    assert auc_roc["low"] <= auc_roc["value"] <= auc_roc["high"]
 
 
 def test_the_files_have_the_documents_form(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 import json
 import os
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import TINY
 from torch import nn
 
@@ -16,6 +18,7 @@ from unmask.models import (
     DeepfakeNet,
     ModelConfig,
     autocast,
+    folded,
     load_bundle,
     load_imagenet,
     save_bundle,
@@ -27,10 +30,15 @@ VARIANTS = [
     replace(TINY, pooling="last"),
     replace(TINY, pooling="mean", frame_head=False),
     replace(TINY, temporal="gru", layers=1),
-    replace(TINY, temporal="none", pooling="mean"),
+    replace(TINY, temporal="transformer", hidden=64),
+    replace(TINY, temporal="transformer", hidden=9, pooling="last"),
+    replace(TINY, temporal="mean", pooling="mean"),
+    replace(TINY, temporal="mean"),
     replace(TINY, backbone="test_efficientnet"),
+    replace(TINY, backbone="test_convnext"),
+    replace(TINY, backbone="mobilenetv3_small_050"),  # its features are wider than num_features
 ]
-TEMPORAL = [config for config in VARIANTS if config.temporal != "none"]
+TEMPORAL = [config for config in VARIANTS if config.temporal != "mean"]
 
 
 def build(config: ModelConfig, seed: int = 0) -> DeepfakeNet:
@@ -61,7 +69,7 @@ def test_the_baseline_is_the_documents_layer_by_layer() -> None:
     assert gru.batch_first
     assert gru.dropout == 0.3
     kinds = [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Dropout, nn.Linear]
-    assert [type(layer) for layer in net.head] == kinds
+    assert all(isinstance(layer, kind) for layer, kind in zip(net.head, kinds, strict=True))
     first, _, _, dropout, last = net.head
     assert isinstance(first, nn.Linear)
     assert isinstance(last, nn.Linear)
@@ -124,6 +132,40 @@ class TestEveryArchitecture:
         assert all(torch.equal(before[k], after[k]) for k in after if k.startswith("cnn."))
         assert any(not torch.equal(before[k], after[k]) for k in after if k.startswith("head."))
 
+    def test_a_batch_of_one_trains(self, config: ModelConfig) -> None:
+        net = build(config).train()
+        before = {k: v.clone() for k, v in net.named_parameters()}
+        optimizer = torch.optim.SGD(net.parameters(), 0.1)
+        logits = net(windows(1, 4))
+        loss = F.softplus(logits.window).sum()
+        if logits.frames is not None:
+            loss = loss + F.softplus(logits.frames).sum()
+        loss.backward()
+        optimizer.step()
+        # The loss of what comes before a batch norm does not change with its bias.
+        assert any(not torch.equal(before[k], v) for k, v in net.cnn.named_parameters(prefix="cnn"))
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+    @pytest.mark.filterwarnings("ignore:The tensor attribute:UserWarning")  # torch's own, of GRUs
+    def test_it_can_be_exported(self, config: ModelConfig) -> None:
+        net, batch = build(config), windows(2, 5)
+        program = torch.export.export(net, (batch,))
+        with torch.inference_mode():
+            assert torch.allclose(program.module()(batch)[0], net(batch).window, atol=1e-5)
+
+    def test_folding_changes_no_score(self, config: ModelConfig) -> None:
+        net = build(config).train()
+        with torch.no_grad():
+            net(windows(4, 6))  # statistics that are not those of the beginning
+        net.eval()
+        thin = deepcopy(net)
+        thin.cnn = folded(net.cnn)
+        with torch.inference_mode():
+            assert torch.allclose(net(windows(2, 4))[0], thin(windows(2, 4))[0], atol=1e-5)
+        if config.backbone != "test_convnext":  # which has no batch norm
+            assert count(thin.cnn) < count(net.cnn)
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in thin.cnn.modules())
+
     def test_saved_and_loaded_scores_the_same(self, config: ModelConfig, tmp_path: Path) -> None:
         net = build(config)
         save_bundle(tmp_path, Bundle("x", net, FaceSpec(4, 32), Decision(people="all"), {"a": 1}))
@@ -134,17 +176,20 @@ class TestEveryArchitecture:
         with torch.inference_mode():
             assert torch.equal(net(windows(2, 4)).window, again.net(windows(2, 4)).window)
 
-    def test_mixed_precision_agrees(self, config: ModelConfig) -> None:
+    @pytest.mark.parametrize(("precision", "bound"), [("float16", 2e-3), ("bfloat16", 1e-2)])
+    def test_lower_precision_agrees(
+        self, config: ModelConfig, precision: str, bound: float
+    ) -> None:
         net, batch = build(config), windows(4, 6)
         with torch.inference_mode():
             exact = net(batch).window.sigmoid()
-            with autocast(torch.device("cpu")):
+            with autocast(torch.device("cpu"), precision):
                 quick = net(batch).window.sigmoid()
-        assert torch.allclose(exact, quick, atol=1e-2)
+        assert torch.allclose(exact, quick, atol=bound)
 
 
 def test_the_last_frame_is_the_last_that_is_shown() -> None:
-    net = build(replace(TINY, temporal="none", pooling="last"))
+    net = build(replace(TINY, temporal="mean", pooling="last"))
     batch = windows(1, 6)
     mask = torch.arange(6)[None] < 3
     with torch.inference_mode():

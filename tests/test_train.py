@@ -6,18 +6,21 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import TINY, random_video
 
 from unmask import Detector, store
 from unmask import train as training
 from unmask.data import Sample
 from unmask.errors import CorpusError, FileError, ModelError, UnmaskError, UsageError
+from unmask.losses import compute_loss
 from unmask.models import Decision, Logits, load_bundle
-from unmask.train import Config, TrainConfig, compute_loss, make_config, train
+from unmask.settings import Config, TrainConfig, make_config
+from unmask.train import Progress, train
 
 SETTINGS = TrainConfig(
     epochs=3, batch_size=4, lr=1e-2, workers=0, weights="random", short="pad",
-    targets="segments", frame_loss=1.0, flip=True, monitor="val_loss", pairs=True,
+    targets="segments", frame_loss=1.0, augment="flip", monitor="val_loss", pairs=True,
 )  # fmt: skip
 
 
@@ -85,8 +88,8 @@ def test_resumed_is_as_if_never_interrupted(
 def test_an_interrupt_in_mid_epoch_loses_no_finished_epoch(
     run: Path, processed: Path, tmp_path: Path
 ) -> None:
-    def stop(epoch: int, step: int, steps: int, loss: float) -> None:
-        if (epoch, step) == (2, 2):
+    def stop(progress: Progress) -> None:
+        if (progress.epoch, progress.batch) == (2, 2):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -97,17 +100,21 @@ def test_an_interrupt_in_mid_epoch_loses_no_finished_epoch(
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+def fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(content: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr(torch, "save", full)
+
+
 def test_a_full_disk_is_said_and_loses_nothing(
     processed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(processed, tmp_path, config(epochs=1))
     before = (tmp_path / "model_epoch_1.pth").read_bytes()
 
-    def full(content: object, path: Path) -> None:
-        Path(path).write_bytes(b"half")
-        raise RuntimeError("PytorchStreamWriter failed writing file")
-
-    monkeypatch.setattr(torch, "save", full)
+    fill_the_disk(monkeypatch)
     with pytest.raises(FileError, match="cannot be written"):
         train(processed, tmp_path, config(), resume=True)
     assert (tmp_path / "model_epoch_1.pth").read_bytes() == before
@@ -157,11 +164,23 @@ def test_the_loss_is_cross_entropy_of_windows_and_shown_frames() -> None:
     assert float(compute_loss(logits, sample, clip)) == pytest.approx(expected)
 
 
+def test_fakes_weigh_what_is_asked() -> None:
+    sample = Sample(
+        torch.empty(2), torch.ones(2, 1, dtype=torch.bool), torch.tensor([1.0, 0.0]), torch.empty(2)
+    )
+    logits = Logits(torch.tensor([0.3, -0.2]), None)
+    settings = replace(SETTINGS, targets="clip")
+    once, twice = (float(compute_loss(logits, sample, settings, weight)) for weight in (1.0, 2.0))
+    assert twice - once == pytest.approx(float(F.softplus(torch.tensor(-0.3))) / 2)
+
+
 def test_a_loss_that_is_not_finite_ends_it_clearly(
     processed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "compute_loss", lambda *args: torch.tensor(float("nan")))
-    with pytest.raises(UnmaskError, match="loss is nan in step 1: lower the learning rate"):
+    with pytest.raises(
+        UnmaskError, match="loss is nan in batch 1 of epoch 1: lower the learning rate"
+    ):
         train(processed, tmp_path, config())
 
 
@@ -187,8 +206,8 @@ def test_presets_and_settings() -> None:
     assert (settings.monitor, settings.targets, settings.short) == ("val_acc", "clip", "drop")
     assert (decision.smoothing, decision.segment_threshold, decision.fake_above) == (5, 0.7, 0.5)
     assert decision.aggregate == "mean"
-    model, settings, _ = make_config("default", {"hidden": "7", "lr": "1e-5", "flip": "no"})
-    assert (model.hidden, settings.lr, settings.flip) == (7, 1e-5, False)
+    model, settings, _ = make_config("default", {"hidden": "7", "lr": "1e-5", "pairs": "no"})
+    assert (model.hidden, settings.lr, settings.pairs) == (7, 1e-5, False)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +217,7 @@ def test_presets_and_settings() -> None:
         ("default", {"epoch": "3"}, "there are .*epochs"),
         ("default", {"epochs": "three"}, "epochs must be int"),
         ("default", {"epochs": "0"}, "at least 1"),
-        ("default", {"flip": "maybe"}, "true or false"),
+        ("default", {"pairs": "maybe"}, "true or false"),
         ("default", {"monitor": "f1"}, "one of val_acc"),
         ("default", {"weights": "magic"}, "one of auto"),
     ],

@@ -1,30 +1,33 @@
 """`.pt` files -> windows for training: the dataset and its loaders."""
 
-from collections.abc import Iterator, Sequence
+import os
+import signal
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, default_collate
 
 from unmask import store
+from unmask.augment import Augmentation
 from unmask.corpora import TABLE, VideoRecord, label_of, read_table
 from unmask.errors import CorpusError, StoreError, UsageError
+from unmask.features import FeatureCache
+from unmask.sampling import Draw
 from unmask.spec import FaceSpec
 from unmask.store import ProcessedVideo
 from unmask.windows import Window
-
-Item = TypeVar("Item")
 
 
 class Sample(NamedTuple):
     """One window with everything that training asks for (see DeepfakeWindowDataset.sample).
 
     Attributes:
-        faces: (T, 3, S, S) uint8 RGB, zero where padded.
+        faces: (T, 3, S, S) uint8 RGB, zero where padded; or (T, F) float32 features of them.
         mask: (T,) bool, False where padded.
         clip_label: () float32, the video's label: 0 real, 1 fake.
         frame_labels: (T,) float32, 1 where the frame is manipulated.
@@ -103,13 +106,36 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
         """For every window its recording (a fake's is the one it was made from) and number."""
         return [(record.source or str(record.path), number) for record, number in self._rows]
 
-    def sample(self, index: int) -> Sample:
-        """The window with its mask and the label of every frame."""
+    @property
+    def paths(self) -> list[Path]:
+        """The files that have windows here, each once."""
+        return list(dict.fromkeys(record.path for record, _ in self._rows))
+
+    def sample(
+        self,
+        index: int,
+        change: Augmentation = Augmentation(),  # noqa: B008
+        cache: FeatureCache | None = None,
+    ) -> Sample:
+        """The window with its mask and the label of every frame.
+
+        Args:
+            index: of the window.
+            change: applied to its faces.
+            cache: take the features of its faces instead, mirrored if `change` is.
+
+        Raises:
+            StoreError: the file cannot be read any more.
+        """
         record, number = self._rows[index]
         video = store.read(record.path)
         track, window = video.windows[number]
+        if cache is None:
+            faces = torch.from_numpy(change.apply(store.window_faces(video, track, window)))
+        else:
+            faces = cache.window(record.path, video, track, window, change.mirror)
         return Sample(
-            _padded(store.window_faces(video, track, window), len(window.mask)),
+            _padded(faces, len(window.mask)),
             torch.from_numpy(window.mask),
             torch.tensor(float(record.label)),
             _frame_labels(record, video, track, window),
@@ -140,40 +166,72 @@ def find_processed(root_dir: str | Path, split: str) -> list[VideoRecord]:
     return records
 
 
-class _Samples(Dataset[Sample]):
-    """The same windows, as Samples."""
+class Batch(NamedTuple):
+    """Samples stacked, and what could not be read."""
 
-    def __init__(self, dataset: DeepfakeWindowDataset) -> None:
-        self.dataset = dataset
+    sample: Sample | None
+    broken: tuple[StoreError, ...]
+
+
+class TrainingWindows(Dataset["Sample | StoreError"]):
+    """The windows of a dataset as training takes them: augmented, or as cached features."""
+
+    def __init__(
+        self, dataset: DeepfakeWindowDataset, augment: str, cache: FeatureCache | None = None
+    ) -> None:
+        self.dataset, self._augment, self._cache = dataset, augment, cache
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> Sample:
-        return self.dataset.sample(index)
+    def __getitem__(self, draw: Draw) -> Sample | StoreError:
+        """The window that was drawn; `faces` are (T, F) float32 features where they are cached.
+
+        A file that has become unreadable is returned as its error.
+        """
+        change = Augmentation.draw(self._augment, np.random.default_rng(draw.seed))
+        try:
+            return self.dataset.sample(draw.window, change, self._cache)
+        except StoreError as error:
+            return error
 
 
-class PairSampler(Sampler[int]):
-    """Every window once, at random, but a fake's beside the same window of its own recording.
+def training_loader(
+    windows: TrainingWindows,
+    batches: "Sampler[list[Draw]] | list[list[Draw]]",
+    num_workers: int,
+    refill: bool = False,
+) -> "DataLoader[Batch]":
+    """A loader of the batches that are drawn.
 
-    A batch then shows the same person, light and compression with and without manipulation, and
-    what differs is the manipulation.
+    Windows that cannot be read are left out; with `refill`, others of the batch stand in, so that
+    processes that train together see batches of the same size.
     """
+    num_workers = min(num_workers, os.cpu_count() or 1)
+    # The generator is the loader's own: starting workers must not draw from the global one.
+    return DataLoader(
+        windows,  # type: ignore[arg-type]
+        batch_sampler=batches,
+        collate_fn=partial(_collate, refill=refill),
+        generator=torch.Generator(),
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=num_workers > 0,
+        worker_init_fn=_leave_interrupts,
+    )
 
-    def __init__(self, dataset: DeepfakeWindowDataset, generator: torch.Generator) -> None:
-        groups: dict[tuple[str, int], list[int]] = {}
-        for index, key in enumerate(dataset.recordings):
-            groups.setdefault(key, []).append(index)
-        self._groups = list(groups.values())
-        self._generator = generator
 
-    def __len__(self) -> int:
-        return sum(map(len, self._groups))
+def _leave_interrupts(worker: int) -> None:
+    """An interrupt is for the trainer, which needs its workers to finish the step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def __iter__(self) -> Iterator[int]:
-        for group in torch.randperm(len(self._groups), generator=self._generator).tolist():
-            rows = self._groups[group]
-            yield from (rows[k] for k in torch.randperm(len(rows), generator=self._generator))
+
+def _collate(items: "list[Sample | StoreError]", refill: bool) -> Batch:
+    samples = [item for item in items if not isinstance(item, StoreError)]
+    broken = tuple(item for item in items if isinstance(item, StoreError))
+    if refill and samples:
+        samples = [samples[k % len(samples)] for k in range(len(items))]
+    return Batch(default_collate(samples) if samples else None, broken)
 
 
 class Loaders(NamedTuple):
@@ -195,44 +253,24 @@ def create_dataloaders(
             continue
         dataset = DeepfakeWindowDataset(data_dir, split, short)
         sampler = RandomSampler(dataset) if split == "train" else None
-        loaders.append(_loader(dataset, batch_size, num_workers, sampler))
+        loaders.append(
+            DataLoader(
+                dataset,
+                batch_size,
+                sampler=sampler,
+                num_workers=num_workers,
+                pin_memory=torch.cuda.is_available(),
+                persistent_workers=num_workers > 0,
+            )
+        )
     return Loaders(*loaders)
 
 
-def sample_loader(
-    dataset: DeepfakeWindowDataset,
-    batch_size: int,
-    num_workers: int,
-    sampler: Sampler[int] | None = None,
-) -> "DataLoader[Sample]":
-    """A loader of batched Samples, in the sampler's order or in that of the dataset."""
-    # A generator of its own: starting workers must not draw from the epoch's.
-    return _loader(_Samples(dataset), batch_size, num_workers, sampler, torch.Generator())
-
-
-def _loader(
-    dataset: Dataset[Item],
-    batch_size: int,
-    num_workers: int,
-    sampler: Sampler[int] | None,
-    generator: torch.Generator | None = None,
-) -> "DataLoader[Item]":
-    return DataLoader(
-        dataset,
-        batch_size,
-        sampler=sampler,
-        generator=generator,
-        num_workers=num_workers,
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=num_workers > 0,
-    )
-
-
-def _padded(faces: NDArray[np.uint8], length: int) -> Tensor:
+def _padded(faces: Tensor, length: int) -> Tensor:
     if len(faces) == length:
-        return torch.from_numpy(faces)
-    out = torch.zeros(length, *faces.shape[1:], dtype=torch.uint8)
-    out[: len(faces)] = torch.from_numpy(faces)
+        return faces
+    out = faces.new_zeros(length, *faces.shape[1:])
+    out[: len(faces)] = faces
     return out
 
 

@@ -1,8 +1,11 @@
 """A video -> a verdict: the only way from pixels to scores."""
 
+import logging
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +16,19 @@ from torch import Tensor
 from unmask import store
 from unmask.corpora import VideoRecord
 from unmask.data import find_processed
-from unmask.engine import batched
+from unmask.engine import batched, threaded
 from unmask.errors import FileError, StoreError, UsageError
-from unmask.models import Bundle, Decision, autocast, load_bundle
+from unmask.faces import FaceCrop
+from unmask.models import Bundle, Decision, autocast, fast_precision, folded, load_bundle
 from unmask.preprocess import VideoPreprocessor
 from unmask.segments import Segment, find_segments, moving_average
 from unmask.store import ProcessedVideo, Summary, coverage
 from unmask.video import Limits
 from unmask.windows import Window, average_windows, make_windows
 
-_FACES_AT_ONCE = 32  # encoded together
+log = logging.getLogger("unmask")
+_TRIED = 2  # faces that are scored in both precisions
+_TOLERANCE = 1e-2  # of a probability
 _WINDOWS_AT_ONCE = 32
 
 
@@ -130,7 +136,12 @@ class Detector:
         self.device = pick_device(device)
         self.model = ModelId(bundle.name, bundle.sha256)
         self._limits = limits
-        self._net = bundle.net.to(self.device).eval()
+        self._net = deepcopy(bundle.net)
+        self._net.cnn = folded(bundle.net.cnn)
+        self._net.to(self.device).eval()
+        # On CPUs a core for each group of faces; small groups stay in the cache.
+        on_cpu = self.device.type == "cpu"
+        self._threads, self._at_once = (torch.get_num_threads(), 16) if on_cpu else (1, 64)
         self._spec = replace(bundle.spec, people=people or bundle.decision.people)
 
     @classmethod
@@ -167,9 +178,15 @@ class Detector:
                 raise StoreError(path, f"does not fit the model: made with {', '.join(wrong)}")
             return self.judge(video, str(path))
         stream = self._preprocessor.stream(path)
+        groups = batched(stream, self._at_once)
+        first = next(groups, [])
+        precision = self._choose_precision([crop.rgb for crop in first])
+
+        def encode(crops: list[FaceCrop]) -> tuple[list[FaceCrop], Tensor]:
+            return crops, self._encode([crop.rgb for crop in crops], precision)
+
         tracks: dict[int, _Encoded] = {}
-        for crops in batched(stream, _FACES_AT_ONCE):
-            features = self._encode(np.stack([crop.rgb for crop in crops]))
+        for crops, features in threaded(encode, chain([first], groups), self._threads):
             for crop, row in zip(crops, features, strict=True):
                 tracks.setdefault(crop.track, _Encoded([], [])).add(crop.time, row)
         summary = stream.summary
@@ -193,8 +210,13 @@ class Detector:
 
     def judge(self, video: ProcessedVideo, name: str | None = None) -> Prediction:
         """Judge faces that are already cut out; `name` is the video's in the result."""
+        crops = [crop for track in video.tracks for crop in track.crops]
+        encode = partial(self._encode, precision=self._choose_precision(crops))
+        groups = threaded(encode, batched(crops, self._at_once), self._threads)
+        features = (row for group in groups for row in group)
         tracks = [
-            _Encoded(list(track.times), list(self._encode(track.crops))) for track in video.tracks
+            _Encoded(list(track.times), list(islice(features, len(track.times))))
+            for track in video.tracks
         ]
         return self._judge(name or video.video, video, tracks)
 
@@ -257,15 +279,13 @@ class Detector:
         )
 
     @torch.inference_mode()
-    def _encode(self, crops: NDArray[np.uint8]) -> Tensor:
-        """(N, S, S, 3) uint8 -> (N, features), on the CPU. Every face is encoded once."""
-        faces = torch.from_numpy(crops).permute(0, 3, 1, 2)
-        with autocast(self.device):
-            parts = [
-                self._net.encode(part.to(self.device)).float().cpu()
-                for part in faces.split(_FACES_AT_ONCE)
-            ]
-        return torch.cat(parts)
+    def _encode(self, crops: list[NDArray[np.uint8]], precision: str) -> Tensor:
+        """Faces, each (S, S, 3) uint8 -> (N, features), on the CPU."""
+        if not crops:
+            return torch.empty(0)
+        faces = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+        with autocast(self.device, precision):
+            return self._net.encode(faces.to(self.device)).float().cpu()
 
     @torch.inference_mode()
     def _score(
@@ -280,12 +300,27 @@ class Detector:
             for row, window in zip(batch, group, strict=True):
                 faces = features[window.start : window.stop]
                 row[: len(faces)] = torch.stack(faces)
-            with autocast(self.device):
-                logits = self._net.judge(batch.to(self.device), mask.to(self.device))
+            logits = self._net.judge(batch.to(self.device), mask.to(self.device))
             scores.append(logits.window.double().sigmoid().cpu().numpy())
             if logits.frames is not None:
                 curves += list(logits.frames.double().sigmoid().cpu().numpy())
         return np.concatenate(scores), curves or None
+
+    @torch.inference_mode()
+    def _choose_precision(self, crops: list[NDArray[np.uint8]]) -> str:
+        """What the device is fast in, unless a video's first faces lose a score by it."""
+        fast, scores = fast_precision(self.device), []
+        if not crops:
+            return fast
+        for precision in ("float32", fast):
+            features = self._encode(crops[:_TRIED], precision).to(self.device)
+            logits = (part for part in self._net.judge(features[None]) if part is not None)
+            scores.append(torch.cat([part.double().sigmoid().flatten() for part in logits]))
+        lost = float((scores[0] - scores[1]).abs().max())
+        if lost <= _TOLERANCE:
+            return fast
+        log.info("%s would move a score by %.3f: scoring in float32", fast, lost)
+        return "float32"
 
     def _failed(self, name: str, reason: str) -> Prediction:
         return Prediction(name, "failed", None, (), (), (), (), 0.0, self.model, reason)

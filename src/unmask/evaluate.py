@@ -29,6 +29,7 @@ class ScoredVideo:
         coverage: share of sampled frames with a scored face.
         reason: why there is no score.
         input_type: "video" or "preprocessed".
+        cluster: what it is not independent of: the person, or the recording, in it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ScoredVideo:
     coverage: float | None = None
     reason: str | None = None
     input_type: str = "preprocessed"
+    cluster: str | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ def _parse_row(row: dict[str, Any]) -> ScoredVideo:
         coverage=row.get("coverage"),
         reason=row.get("reason"),
         input_type=str(row.get("input_type") or "scores"),
+        cluster=row.get("cluster") or None,
     )
 
 

@@ -1,167 +1,68 @@
 """Training: one readable loop."""
 
-import json
 import logging
+import signal
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch.optim import Adam
-from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader
 
-from unmask.atomic import save_tensors, write_text
-from unmask.data import DeepfakeWindowDataset, PairSampler, Sample, sample_loader
-from unmask.detector import Detector, pick_device
+from unmask.checkpoints import (
+    Epoch,
+    Position,
+    best_epoch,
+    latest_checkpoint,
+    read_state,
+    save_epoch,
+    save_unfinished,
+    write_scalars,
+)
+from unmask.data import Batch, DeepfakeWindowDataset, Sample, TrainingWindows, training_loader
+from unmask.detector import Detector
+from unmask.distributed import Group, process_group
 from unmask.errors import CorpusError, ModelError, UnmaskError, UsageError
 from unmask.evaluate import Metrics, auc
-from unmask.models import Decision, DeepfakeNet, Logits, ModelConfig, autocast, load_imagenet
-from unmask.models.bundle import BEST, config_dict, read_checkpoint, save_config
+from unmask.features import FeatureCache
+from unmask.interrupts import StoppedError, collect_signals
+from unmask.learner import Learner
+from unmask.losses import compute_loss, window_labels
+from unmask.models import DeepfakeNet, Logits, autocast, load_imagenet
+from unmask.models.bundle import config_dict, save_config
 from unmask.report import scored_video, write_evaluation
+from unmask.sampling import Draw, EpochSampler
+from unmask.settings import Config, TrainConfig, make_config
 
 log = logging.getLogger("unmask")
-HISTORY = "history.jsonl"
+_RECENT = 1000  # windows in the training AUC
+Parts = TypeVar("Parts", Logits, Sample)
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How to train; the defaults are the design document's.
+class Progress:
+    """Where a run is: after a batch of an epoch.
 
     Attributes:
-        epochs: passes over the training windows.
-        batch_size: windows a step.
-        lr: Adam's learning rate.
-        workers: processes that read windows.
-        freeze_cnn: train only what comes after the backbone.
-        amp: mixed precision where the hardware has it.
-        seed: of weights, order, dropout and augmentation.
-        weights: "imagenet" (an error if there are none), "random", or "auto": ImageNet's, and
-            with a warning random ones where there are none.
-        short: what becomes of windows of fewer faces: "drop" or "pad".
-        monitor: what makes an epoch the best: "val_acc", "val_auc" or "val_loss".
-        targets: "clip": all windows of a fake are fake; "segments": those that touch a
-            manipulated segment, where segments are known.
-        frame_loss: weight of the frame head's loss beside the window's.
-        flip: mirror whole windows at random.
-        pairs: put a fake's windows beside those of its own recording (see PairSampler).
+        epoch, batch: from 1.
+        windows, of: this process's windows of the epoch, so far and in all.
+        loss: mean over the windows so far.
+        auc: of the last thousand; None without both classes.
     """
-
-    epochs: int = 10
-    batch_size: int = 4
-    lr: float = 1e-4
-    workers: int = 4
-    freeze_cnn: bool = False
-    amp: bool = True
-    seed: int = 0
-    weights: str = "auto"
-    short: str = "drop"
-    monitor: str = "val_acc"
-    targets: str = "clip"
-    frame_loss: float = 0.0
-    flip: bool = False
-    pairs: bool = False
-
-
-Config: TypeAlias = tuple[ModelConfig, TrainConfig, Decision]
-
-PRESETS: dict[str, Config] = {
-    "baseline": (ModelConfig(), TrainConfig(), Decision()),
-    "default": (
-        ModelConfig(
-            backbone="tf_efficientnet_lite0",
-            hidden=128,
-            layers=1,
-            pooling="attention",
-            head_hidden=128,
-            frame_head=True,
-        ),
-        TrainConfig(
-            lr=1e-3,
-            workers=2,
-            short="pad",
-            monitor="val_auc",
-            targets="segments",
-            frame_loss=1.0,
-            flip=True,
-            pairs=True,
-        ),
-        Decision(people="all", smoothing=1, aggregate="max"),
-    ),
-}
-
-
-def make_config(preset: str = "default", settings: dict[str, str] | None = None) -> Config:
-    """A preset with single settings changed, each given as text.
-
-    Raises:
-        UsageError: unknown preset or setting, or a value of the wrong kind.
-    """
-    if preset not in PRESETS:
-        raise UsageError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
-    parts: list[Any] = list(PRESETS[preset])
-    owners = {f.name: i for i, part in enumerate(parts) for f in fields(part)}
-    for key, text in (settings or {}).items():
-        if key not in owners:
-            raise UsageError(f"unknown setting {key!r}; there are {', '.join(sorted(owners))}")
-        part = parts[owners[key]]
-        parts[owners[key]] = replace(part, **{key: _parse(key, text, getattr(part, key))})
-    model, training, decision = parts
-    allowed = {
-        "monitor": ("val_acc", "val_auc", "val_loss"),
-        "targets": ("clip", "segments"),
-        "weights": ("auto", "imagenet", "random"),
-    }
-    for key, values in allowed.items():
-        if getattr(training, key) not in values:
-            raise UsageError(f"{key} must be one of {', '.join(values)}")
-    for key in ("epochs", "batch_size"):
-        if getattr(training, key) < 1:
-            raise UsageError(f"{key} must be at least 1")
-    return model, training, decision
-
-
-def _parse(key: str, text: str, like: Any) -> Any:
-    kind = type(like)
-    if kind is bool:
-        value = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        if text.lower() not in value:
-            raise UsageError(f"{key} must be true or false, not {text!r}")
-        return value[text.lower()]
-    try:
-        return kind(text)
-    except ValueError:
-        raise UsageError(f"{key} must be {kind.__name__}, not {text!r}") from None
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What came out of one epoch; `val_auc` is None where a class is missing."""
 
     epoch: int
-    train_loss: float
-    val_loss: float
-    val_acc: float
-    val_auc: float | None
-    lr: float
+    batch: int
+    windows: int
+    of: int
+    loss: float
+    auc: float | None
 
-    def __str__(self) -> str:
-        shown = "undefined" if self.val_auc is None else f"{self.val_auc:.4f}"
-        return (
-            f"train loss {self.train_loss:.4f}  val loss {self.val_loss:.4f}  "
-            f"val acc {self.val_acc:.4f}  val auc {shown}"
-        )
 
-    def rank(self, monitor: str) -> float:
-        """How good it is by `monitor`; higher is better."""
-        value = getattr(self, monitor)
-        if value is None:  # no AUC without both classes: the loss ranks instead
-            return -self.val_loss
-        return -float(value) if monitor == "val_loss" else float(value)
+OnStep = Callable[[Progress], None]
 
 
 def train(
@@ -171,89 +72,284 @@ def train(
     *,
     resume: bool = False,
     device: str = "auto",
-    on_step: Callable[[int, int, int, float], None] = lambda epoch, step, steps, loss: None,
+    on_step: OnStep = lambda progress: None,
 ) -> Metrics | None:
     """Train on the train split, choose by the val split, evaluate the best on the test split.
 
     Leaves in `out`: `model_epoch_N.pth` a full checkpoint an epoch, `best_model.pth` the best
-    weights alone, `config.json` what they are, `history.jsonl` a line an epoch, and
-    `evaluation/`. The folder is a model for `Detector.from_pretrained`.
+    weights alone, `config.json` what they are and with which settings, `history.jsonl` a line an
+    epoch, and `evaluation/`. The folder is a model for `Detector.from_pretrained`. Started by
+    torchrun, all processes train one network together.
 
     Args:
         data: a preprocessed tree.
         out: folder for the results.
         config: see make_config; None is the default preset.
-        resume: go on after the last whole epoch in `out`; the numbers are those of an
-            uninterrupted run.
+        resume: go on where the run in `out` was when it was last saved; the numbers are those of
+            an uninterrupted run.
         device: see pick_device.
-        on_step: called with (epoch, step, steps, loss).
+        on_step: called after every batch.
 
     Returns:
         Metrics of the test split; None if the tree has none that could be scored.
 
     Raises:
+        StoppedError: by SIGTERM or SIGINT, after the step has been finished and saved.
         UnmaskError: no data, an occupied folder, a loss that is not finite, a full disk.
     """
-    model_config, settings, decision = config or make_config()
-    out, where = Path(out), pick_device(device)
+    config, out = config or make_config(), Path(out)
+    settings = config[1]
     last = latest_checkpoint(out)
     if last and not resume:
         raise UsageError(f"{out} holds checkpoints: resume, or choose another folder")
-    train_set, val_set = _load_sets(Path(data), settings)
-    torch.manual_seed(settings.seed)
-    net = DeepfakeNet(model_config)
-    origin = "checkpoint" if last else _initialise(net, settings.weights)
-    net.freeze_cnn(settings.freeze_cnn)
-    net.to(where)
-    optimizer = Adam(net.parameters(), lr=settings.lr, fused=where.type == "cuda")
-    scheduler = ReduceLROnPlateau(optimizer, factor=0.5, patience=2)
-    if where.type == "cpu" and net.depthwise and not settings.freeze_cnn:
-        # The backward pass of a depthwise convolution takes twice as long in bfloat16 as in
-        # float32 there, more than the forward pass gains.
-        settings = replace(settings, amp=False)
-    scaler = torch.amp.GradScaler(where.type, enabled=settings.amp and where.type == "cuda")
-    facts = {"started_from": origin, "settings": asdict(settings)}
-    description = config_dict(out.resolve().name, model_config, train_set.spec, decision, facts)
-    history: list[Epoch] = []
-    if last:
-        history = _restore(last, description, net, optimizer, scheduler, scaler)
-    save_config(out, description)
+    with process_group(device) as group:
+        run = Run(Path(data), config, group, out, last)
+        history = list(run.position.history)
+        with collect_signals() as signals:
+            while not _finished(history, settings):
+                epoch = len(history) + 1
+                train_loss = run.train_epoch(epoch, signals, on_step)
+                result = Epoch(epoch, train_loss, *run.validate(), run.learner.lr)
+                run.learner.end_epoch(result.val_loss)
+                history.append(result)
+                run.position = Position(tuple(history))
+                best = best_epoch(history, settings.monitor) is result
+                if group.main:
+                    save_epoch(out, run.state(), history, best, settings.keep)
+                    if settings.tensorboard:
+                        write_scalars(out / "tensorboard", result)
+                    note = "  (best)" if best else ""
+                    log.info("epoch %d/%d  %s%s", epoch, settings.epochs, result, note)
+                if signals:
+                    raise StoppedError(signals[0])
+    return evaluate_best(data, out, device) if group.main else None
 
-    order = torch.Generator()
-    sampler = (PairSampler if settings.pairs else RandomSampler)(train_set, generator=order)
-    train_loader = sample_loader(train_set, settings.batch_size, settings.workers, sampler)
-    val_loader = sample_loader(val_set, settings.batch_size, settings.workers)
-    for epoch in range(len(history) + 1, settings.epochs + 1):
-        # Everything random in an epoch follows from the seed and its number, so that a resumed
-        # run draws what an uninterrupted one would have drawn.
-        torch.manual_seed(settings.seed * 1_000_003 + epoch)
-        order.manual_seed(settings.seed * 1_000_003 + epoch)
-        lr = optimizer.param_groups[0]["lr"]
-        train_loss = train_epoch(
-            net, train_loader, optimizer, scaler, settings, where, partial(on_step, epoch)
+
+def _finished(history: list[Epoch], settings: TrainConfig) -> bool:
+    """After the last epoch, or when it has not become better for long enough."""
+    if len(history) >= settings.epochs:
+        return True
+    since = len(history) - best_epoch(history, settings.monitor).epoch if history else 0
+    return 0 < settings.patience <= since
+
+
+class Run:
+    """A training run: its data, its learner, and how far it has come.
+
+    Args:
+        data: the preprocessed tree.
+        config: of the run.
+        group: the processes that train together.
+        out: folder for the results; None writes nothing.
+        last: the checkpoint to go on from.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        config: Config,
+        group: Group,
+        out: Path | None = None,
+        last: Path | None = None,
+    ) -> None:
+        model_config, settings, decision = config
+        self.settings, self.group, self._out = settings, group, out
+        train_set, val_set = _load_sets(data, settings)
+        torch.manual_seed(settings.seed)
+        net = DeepfakeNet(model_config)
+        origin = "checkpoint" if last else _initialise(net, settings.weights)
+        net.freeze_cnn(settings.freeze_cnn)
+        self._sampler = EpochSampler(
+            train_set.labels,
+            train_set.recordings,
+            settings.batch_size,
+            settings.seed,
+            settings.pairs,
+            settings.balance == "sampling",
+            group.rank,
+            group.world,
         )
-        result = Epoch(epoch, train_loss, *validate(net, val_loader, settings, where), lr)
-        scheduler.step(result.val_loss)
-        history.append(result)
-        state = {
-            "epoch": epoch,
-            "model_state_dict": net.state_dict(),
-            "optimizer_state_dict": optimizer.state_dict(),
-            "train_loss": result.train_loss,
-            "val_loss": result.val_loss,
-            "val_acc": result.val_acc,
-            "scheduler_state_dict": scheduler.state_dict(),
-            "scaler_state_dict": scaler.state_dict(),
-            "history": [asdict(row) for row in history],
-            "config": description,
-        }
-        best = max(history, key=lambda row: row.rank(settings.monitor)) is result
-        if best:
-            save_tensors(out / BEST, net.state_dict())
-        save_tensors(out / f"model_epoch_{epoch}.pth", state)
-        write_text(out / HISTORY, "".join(json.dumps(asdict(row)) + "\n" for row in history))
-        log.info("epoch %d/%d  %s%s", epoch, settings.epochs, result, "  (best)" if best else "")
-    return evaluate_best(data, out, device)
+        self.batches = len(self._sampler)
+        if not self.batches:
+            raise CorpusError(data / "train", f"has fewer windows than processes: {group.world}")
+        steps = -(-self.batches // settings.accumulate)
+        self.learner = Learner(net.to(group.device), settings, group, steps)
+        self.windows = len(train_set), len(val_set)
+        fakes = sum(train_set.labels)
+        weighted = settings.balance == "weight"
+        self._fake_weight = (len(train_set) - fakes) / fakes if weighted else 1.0
+        facts = {"started_from": origin, "settings": asdict(settings)}
+        name = out.resolve().name if out else ""
+        self.description = config_dict(name, model_config, train_set.spec, decision, facts)
+        self.position = self._restore(last) if last else Position()
+        cache = self._cache(out, [*train_set.paths, *val_set.paths]) if out else None
+        if out and group.main:
+            save_config(out, self.description)
+        self._train = training_loader(
+            TrainingWindows(train_set, settings.augment, cache),
+            self._sampler,
+            settings.workers,
+            refill=True,
+        )
+        own = [Draw(k, ()) for k in range(group.rank, len(val_set), group.world)]
+        size = settings.batch_size
+        self._val = training_loader(
+            TrainingWindows(val_set, "none", cache),
+            [own[k : k + size] for k in range(0, len(own), size)],
+            settings.workers,
+        )
+
+    @property
+    def parameters(self) -> tuple[int, int]:
+        """How many the network has, and how many of them learn."""
+        counts = [(p.numel(), p.requires_grad) for p in self.learner.net.parameters()]
+        return sum(n for n, _ in counts), sum(n for n, learns in counts if learns)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of it."""
+        return self.learner.state() | {"config": self.description}
+
+    def train_epoch(self, epoch: int, signals: list[int], on_step: OnStep) -> float:
+        """The rest of a pass over the training windows; returns the mean loss a window."""
+        settings, learner, start = self.settings, self.learner, self.position
+        self._sampler.set_epoch(epoch, start.batches)
+        # What was summed up before an interruption is the first process's.
+        total, count = (start.loss, start.windows) if self.group.main else (0.0, 0)
+        recent: deque[tuple[float, float]] = deque(maxlen=_RECENT)
+        saved = time.monotonic()
+        learner.net.train()
+        for number, sample in enumerate(self._samples(self._train), start.batches + 1):
+            # What is random in a batch follows from its number, so that a resumed run draws
+            # what an uninterrupted one would have drawn.
+            torch.manual_seed(_mixed(settings.seed, epoch, number, self.group.rank))
+            if sample is not None:
+                logits = learner.forward(sample.faces, sample.mask)
+                loss = compute_loss(logits, sample, settings, self._fake_weight)
+                if not torch.isfinite(loss):
+                    raise UnmaskError(
+                        f"the loss is {loss.item()} in batch {number} of epoch {epoch}: lower the "
+                        "learning rate (--set lr=...) or cut the gradients (--set clip_norm=1); "
+                        "what was saved is kept"
+                    )
+                gathered = (number - 1) // settings.accumulate * settings.accumulate
+                learner.backward(loss / min(settings.accumulate, self.batches - gathered))
+                total += loss.item() * len(sample.mask)
+                count += len(sample.mask)
+                labels = window_labels(sample, settings).tolist()
+                recent.extend(zip(labels, logits.window.tolist(), strict=True))
+            if number % settings.accumulate == 0 or number == self.batches:
+                learner.step()
+                late = time.monotonic() - saved > 60 * settings.save_minutes
+                stop, save = self.group.any(bool(signals), late and self.group.main)
+                if stop or save:
+                    self._save_unfinished(number, total, count)
+                    saved = time.monotonic()
+                if stop:
+                    raise StoppedError(signals[0] if signals else signal.SIGTERM)
+            area = auc(*np.array(recent).T) if recent else None
+            mean = total / max(1, count)
+            on_step(Progress(epoch, number, count, self._sampler.windows, mean, area))
+        return self._mean(total, count)
+
+    @torch.inference_mode()
+    def validate(self) -> tuple[float, float, float | None]:
+        """(mean loss, accuracy, AUC) over the validation windows."""
+        net, outputs = self.learner.best.eval(), []
+        for sample in self._samples(self._val):
+            if sample is not None:
+                with autocast(self.group.device, self.learner.precision):
+                    logits = net(sample.faces, sample.mask)
+                # The faces are not needed any more; the mask stands in for them.
+                sample = sample._replace(faces=sample.mask)
+                outputs.append((_on_cpu(logits), _on_cpu(sample)))
+        outputs = [pair for theirs in self.group.gather(outputs) for pair in theirs]
+        if not outputs:
+            raise UnmaskError("none of the validation windows can be read any more")
+        logits = _joined([logits for logits, _ in outputs])
+        sample = _joined([sample for _, sample in outputs])
+        loss = compute_loss(logits, sample, self.settings, self._fake_weight)
+        truth = window_labels(sample, self.settings)
+        accuracy = float(((logits.window > 0) == (truth > 0.5)).float().mean())
+        return float(loss), accuracy, auc(truth.numpy(), logits.window.numpy())
+
+    def _samples(self, loader: "DataLoader[Batch]") -> Iterator[Sample | None]:
+        """Batches on the device; None for one of which nothing can be read."""
+        for batch in loader:
+            for error in batch.broken:
+                log.warning("left out: %s", error)
+            if batch.sample is None and self.group.world > 1:
+                raise batch.broken[0]  # the others wait for a gradient
+            if batch.sample is None:
+                yield None
+            else:
+                device = self.group.device
+                yield Sample(*(part.to(device, non_blocking=True) for part in batch.sample))
+
+    def _mean(self, total: float, count: int) -> float:
+        totals, counts = zip(*self.group.gather((total, count)), strict=True)
+        if not sum(counts):
+            raise UnmaskError("none of the training windows can be read any more")
+        return float(sum(totals) / sum(counts))
+
+    def _save_unfinished(self, batches: int, total: float, count: int) -> None:
+        totals, counts = zip(*self.group.gather((total, count)), strict=True)
+        if self._out and self.group.main:
+            position = replace(
+                self.position, batches=batches, loss=sum(totals), windows=sum(counts)
+            )
+            save_unfinished(self._out, self.state(), position)
+
+    def _restore(self, path: Path) -> Position:
+        """Put back what a checkpoint holds, if it is of the same run."""
+        state, position = read_state(path)
+        try:
+            before, now = _fixed(state["config"]), _fixed(self.description)
+            changed = [key for key in now if before[key] != now[key]]
+            if changed:
+                raise ModelError(
+                    path, f"trained with another {', '.join(changed)}: not to be resumed"
+                )
+            origin = state["config"]["training"]["started_from"]
+            self.description["training"]["started_from"] = origin
+            self.learner.restore(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(path, f"cannot be resumed: {error}") from error
+        log.info("resumed after epoch %d, batch %d", len(position.history), position.batches)
+        return position
+
+    def _cache(self, out: Path, paths: list[Path]) -> FeatureCache | None:
+        """Features instead of faces, where the backbone is frozen and they do not change."""
+        settings, learner = self.settings, self.learner
+        if not settings.freeze_cnn or settings.augment == "web":
+            return None
+        log.info("the backbone is frozen: the faces of %d files are encoded once", len(paths))
+        mirrored = settings.augment == "flip"
+        cache = FeatureCache(out / "features", learner.net, learner.precision, mirrored)
+        cache.fill(paths[self.group.rank :: self.group.world], learner.net, learner.precision)
+        self.group.gather(None)  # nobody reads what another still writes
+        return cache
+
+
+def _on_cpu(parts: Parts) -> Parts:
+    kind: Any = type(parts)
+    return kind(*(None if part is None else part.cpu() for part in parts))  # type: ignore[no-any-return]
+
+
+def _joined(batches: list[Parts]) -> Parts:
+    kind: Any = type(batches[0])
+    columns = zip(*batches, strict=True)
+    return kind(*(None if column[0] is None else torch.cat(column) for column in columns))  # type: ignore[no-any-return]
+
+
+def evaluate_best(data: str | Path, out: str | Path, device: str = "auto") -> Metrics | None:
+    """Evaluate the best model of a run on the test split, into `out/evaluation`."""
+    try:
+        detector = Detector.from_pretrained(out, device=device)
+        pairs = detector.predict_split(data, "test")
+        return write_evaluation(Path(out) / "evaluation", [scored_video(*pair) for pair in pairs])
+    except (CorpusError, ValueError) as error:
+        log.warning("not evaluated: %s", error)
+        return None
 
 
 def _load_sets(
@@ -268,94 +364,9 @@ def _load_sets(
         raise CorpusError(data, "train and val were preprocessed with different settings")
     if len(set(train_set.labels)) < 2:
         raise CorpusError(data / "train", "holds only one class: it takes real and fake")
+    if len(set(val_set.labels)) < 2:
+        log.warning("%s holds only one class: the loss has to choose the best epoch", data / "val")
     return train_set, val_set
-
-
-def train_epoch(
-    net: DeepfakeNet,
-    loader: "DataLoader[Sample]",
-    optimizer: Adam,
-    scaler: torch.amp.GradScaler,
-    settings: TrainConfig,
-    device: torch.device,
-    on_step: Callable[[int, int, float], None],
-) -> float:
-    """One pass over the training windows; returns the mean loss a window."""
-    net.train()
-    total, count = 0.0, 0
-    for number, sample in enumerate(_batches(loader, device), 1):
-        if len(sample.faces) == 1:
-            continue  # batch norm cannot learn from one window
-        if settings.flip:
-            sample = _flipped(sample)
-        optimizer.zero_grad(set_to_none=True)
-        with autocast(device, settings.amp):
-            logits = net(sample.faces, sample.mask)
-        loss = compute_loss(logits, sample, settings)
-        if not torch.isfinite(loss):
-            raise UnmaskError(
-                f"the loss is {loss.item()} in step {number}: lower the learning rate "
-                "(--set lr=...); finished epochs are kept"
-            )
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        total += loss.item() * len(sample.faces)
-        count += len(sample.faces)
-        on_step(number, len(loader), total / count)
-    if not count:
-        raise UnmaskError("there are fewer than two training windows; batch norm needs two")
-    return total / count
-
-
-@torch.inference_mode()
-def validate(
-    net: DeepfakeNet, loader: "DataLoader[Sample]", settings: TrainConfig, device: torch.device
-) -> tuple[float, float, float | None]:
-    """(mean loss, accuracy, AUC) over the windows of a loader."""
-    net.eval()
-    losses, logits, labels = [], [], []
-    for sample in _batches(loader, device):
-        with autocast(device, settings.amp):
-            output = net(sample.faces, sample.mask)
-        losses.append(float(compute_loss(output, sample, settings)) * len(sample.faces))
-        logits.append(output.window.cpu())
-        labels.append(window_labels(sample, settings).cpu())
-    scores, truth = torch.cat(logits), torch.cat(labels)
-    accuracy = float(((scores > 0) == (truth > 0.5)).float().mean())
-    return sum(losses) / len(scores), accuracy, auc(truth.numpy(), scores.numpy())
-
-
-def window_labels(sample: Sample, settings: TrainConfig) -> Tensor:
-    """(B,) float32: what the window logit is to say."""
-    if settings.targets == "clip":
-        return sample.clip_label
-    return (sample.frame_labels * sample.mask).amax(dim=1)
-
-
-def compute_loss(logits: Logits, sample: Sample, settings: TrainConfig) -> Tensor:
-    """Binary cross-entropy of the windows, plus `frame_loss` times that of the shown frames."""
-    loss = F.binary_cross_entropy_with_logits(logits.window, window_labels(sample, settings))
-    if logits.frames is not None and settings.frame_loss:
-        shown = sample.mask
-        frames = F.binary_cross_entropy_with_logits(
-            logits.frames[shown], sample.frame_labels[shown]
-        )
-        loss = loss + settings.frame_loss * frames
-    return loss
-
-
-def _flipped(sample: Sample) -> Sample:
-    """Mirror each window with probability 1/2, all its frames alike."""
-    mirror = torch.rand(len(sample.faces)) < 0.5
-    faces = sample.faces.clone()
-    faces[mirror] = faces[mirror].flip(-1)
-    return sample._replace(faces=faces)
-
-
-def _batches(loader: "DataLoader[Sample]", device: torch.device) -> Iterator[Sample]:
-    for batch in loader:
-        yield Sample(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
 
 def _initialise(net: DeepfakeNet, weights: str) -> str:
@@ -373,51 +384,15 @@ def _initialise(net: DeepfakeNet, weights: str) -> str:
     return f"ImageNet ({origin})"
 
 
-def latest_checkpoint(out: Path) -> Path | None:
-    """The checkpoint of the last whole epoch."""
-    found = {int(p.stem.rpartition("_")[2]): p for p in out.glob("model_epoch_[0-9]*.pth")}
-    return found[max(found)] if found else None
-
-
-def _restore(
-    path: Path,
-    description: dict[str, Any],
-    net: DeepfakeNet,
-    optimizer: Adam,
-    scheduler: ReduceLROnPlateau,
-    scaler: torch.amp.GradScaler,
-) -> list[Epoch]:
-    """Put back what a checkpoint holds, if it is of the same run; returns its history."""
-    state = read_checkpoint(path)
-    try:
-        before, now = _fixed(state["config"]), _fixed(description)
-        changed = [key for key in now if before[key] != now[key]]
-        if changed:
-            raise ModelError(path, f"trained with another {', '.join(changed)}: not to be resumed")
-        description["training"]["started_from"] = state["config"]["training"]["started_from"]
-        net.load_state_dict(state["model_state_dict"])
-        optimizer.load_state_dict(state["optimizer_state_dict"])
-        scheduler.load_state_dict(state["scheduler_state_dict"])
-        scaler.load_state_dict(state["scaler_state_dict"])
-        history = [Epoch(**row) for row in state["history"]]
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(path, f"cannot be resumed: {error}") from error
-    log.info("resumed after epoch %d", len(history))
-    return history
-
-
 def _fixed(description: dict[str, Any]) -> dict[str, Any]:
     """What must not change within a run, as one flat dictionary."""
     flat = description["faces"] | description["model"] | description["training"]["settings"]
-    return {key: value for key, value in flat.items() if key not in ("epochs", "workers")}
+    free = {"workers", "patience", "keep", "save_minutes", "tensorboard", "compile"}
+    if flat["schedule"] != "cosine":  # which ends with the last epoch
+        free.add("epochs")
+    return {key: value for key, value in flat.items() if key not in free}
 
 
-def evaluate_best(data: str | Path, out: str | Path, device: str = "auto") -> Metrics | None:
-    """Evaluate the best model of a run on the test split, into `out/evaluation`."""
-    try:
-        detector = Detector.from_pretrained(out, device=device)
-        pairs = detector.predict_split(data, "test")
-        return write_evaluation(Path(out) / "evaluation", [scored_video(*pair) for pair in pairs])
-    except (CorpusError, ValueError) as error:
-        log.warning("not evaluated: %s", error)
-        return None
+def _mixed(*numbers: int) -> int:
+    """A seed of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -15,6 +15,7 @@ log = logging.getLogger("unmask")
 @click.option("--model", metavar="FOLDER|FILE.pth", help="Needed for a preprocessed tree.")
 @click.option("--split", default="test", show_default=True)
 @click.option("--out", default="evaluation", show_default=True, type=click.Path())
+@click.option("--against", metavar="SCORES", type=click.Path(), help="Compare with other scores.")
 @click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True)
 @options.device
 @click.pass_obj
@@ -24,6 +25,7 @@ def evaluate(
     model: str | None,
     split: str,
     out: str,
+    against: str | None,
     threshold: float,
     device: str,
 ) -> int:
@@ -56,5 +58,10 @@ def evaluate(
     except ValueError as error:
         raise CorpusError(Path(source), str(error)) from error
     click.echo(report.metrics_text(metrics), nl=False)
+    if against is not None:
+        try:
+            click.echo(report.comparison_text(videos, read_scores(against)), nl=False)
+        except ValueError as error:
+            raise CorpusError(Path(against), str(error)) from error
     click.echo(f"written to {out}")
     return 1 if failed else 0

@@ -7,11 +7,12 @@ import click
 
 @click.command(short_help="A corpus -> train, val and test.")
 @click.argument("raw", type=click.Path())
-@click.argument("split", type=click.Path())
+@click.argument("split", type=click.Path(), required=False)
+@click.option("--corpus", metavar="NAME", help="Its layout, where looking does not tell.")
 @click.option(
     "--by",
     type=click.Choice(["official", "identity", "source", "random"]),
-    help="What stays together; default: the official test list if there is one, else identity.",
+    help="What stays together; default: the official split if there is one, else identity.",
 )
 @click.option(
     "--ratios",
@@ -22,19 +23,50 @@ import click
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--copy", is_flag=True, help="Copy the videos instead of linking to them.")
+@click.option("--drop-leaks", is_flag=True, help="Leave out of train what val or test share.")
 def split(
     raw: str,
-    split: str,
+    split: str | None,
+    corpus: str | None,
     by: str | None,
     ratios: tuple[float, float, float],
     seed: int,
     copy: bool,
+    drop_leaks: bool,
 ) -> int:
-    """Lay out RAW (Celeb-DF, real/ and fake/, or a .csv) as SPLIT/{train,val,test}/<category>/."""
-    from unmask.corpora import SPLITS, lay_out, read_corpus, split_records
+    """Lay out RAW as SPLIT/{train,val,test}/<category>/, and say what the splits share.
 
-    records = lay_out(split_records(read_corpus(raw), by, ratios, seed), split, copy)
+    RAW is a corpus: Celeb-DF, FaceForensics++, DFDC, FakeAVCeleb, LAV-DF, AV-Deepfake1M, folders
+    real/ and fake/ (also below train/, val/ and test/), or a .csv. Without SPLIT nothing is
+    written.
+    """
+    import json
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from unmask import corpora
+    from unmask.atomic import write_text
+    from unmask.corpora.leaks import LEAKS, shares
+
+    records = corpora.split_records(corpora.read_corpus(raw, corpus), by, ratios, seed)
+    if drop_leaks:
+        before = len(records)
+        records = corpora.drop_leaks(records)
+        click.echo(f"left out: {before - len(records)} of {before} videos")
+    leaks = corpora.find_leaks(records)
+    if split is not None:
+        records = corpora.lay_out(records, split, copy)
+        rows = [asdict(leak) for leak in leaks]
+        write_text(Path(split) / LEAKS, json.dumps(rows, indent=1) + "\n")
     counts = Counter((record.split, record.label) for record in records)
-    for name in SPLITS:
+    for name in corpora.SPLITS:
         click.echo(f"{name:5}  {counts[name, 0]:5} real  {counts[name, 1]:5} fake")
+    for kind, people in (("identity", "people"), ("source", "recordings")):
+        shared, of = shares(records, kind)
+        known = f"{shared} of {of} {people} of the test split are in train or val, too"
+        click.echo(f"leaks  {known if of else f'no {people} are known'}")
+        names = [leak.name for leak in leaks if leak.kind == kind]
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            click.echo(f"       shared between splits: {', '.join(names[:5])}{more}")
     return 0

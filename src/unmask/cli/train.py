@@ -1,10 +1,14 @@
 """unmask train: preprocessed faces -> a model."""
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from unmask.cli import options
+
+if TYPE_CHECKING:
+    from unmask.train import Progress
 
 
 @click.command(short_help="Faces -> a model.")
@@ -16,8 +20,15 @@ from unmask.cli import options
     show_default=True,
     help="default, or baseline: the design document to the letter.",
 )
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one setting.")
-@click.option("--resume", is_flag=True, help="Go on after the last whole epoch in --out.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one setting; an unknown key lists them all.",
+)
+@click.option("--resume", is_flag=True, help="Go on where the run in --out was last saved.")
+@click.option("--dry-run", is_flag=True, help="Run two batches, say what it would cost, stop.")
 @options.device
 @click.pass_obj
 def train(
@@ -27,14 +38,19 @@ def train(
     preset: str,
     settings: tuple[str, ...],
     resume: bool,
+    dry_run: bool,
     device: str,
 ) -> int:
-    """Train on PROCESSED/train, choose by PROCESSED/val, evaluate on PROCESSED/test."""
+    """Train on PROCESSED/train, choose by PROCESSED/val, evaluate on PROCESSED/test.
+
+    Under torchrun, all its processes train one network together.
+    """
     from tqdm import tqdm
 
     from unmask.errors import UsageError
+    from unmask.rehearsal import rehearse
     from unmask.report import metrics_text
-    from unmask.train import make_config
+    from unmask.settings import make_config
     from unmask.train import train as run
 
     changes = {}
@@ -44,14 +60,20 @@ def train(
             raise UsageError(f"--set takes key=value, not {setting!r}")
         changes[key.strip()] = value.strip()
     config = make_config(preset, changes)
-    bar: Any = tqdm(disable=True if quiet else None, leave=False, dynamic_ncols=True)
+    if dry_run:
+        click.echo(str(rehearse(processed, config, device)))
+        return 0
+    main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    silent = True if quiet or not main else None
+    bar: Any = tqdm(disable=silent, leave=False, dynamic_ncols=True, unit="window")
 
-    def show(epoch: int, step: int, steps: int, loss: float) -> None:
-        if step == 1:
-            bar.reset(total=steps)
-            bar.set_description(f"epoch {epoch}")
-        bar.update(step - bar.n)
-        bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+    def show(progress: "Progress") -> None:
+        if progress.batch == 1 or bar.total is None:
+            bar.reset(total=progress.of)
+            bar.set_description(f"epoch {progress.epoch}/{config[1].epochs}")
+        bar.update(progress.windows - bar.n)
+        auc = "-" if progress.auc is None else f"{progress.auc:.3f}"
+        bar.set_postfix(loss=f"{progress.loss:.4f}", auc=auc, refresh=False)
 
     try:
         metrics = run(processed, out, config, resume=resume, device=device, on_step=show)
@@ -59,5 +81,6 @@ def train(
         bar.close()
     if metrics is not None:
         click.echo(metrics_text(metrics), nl=False)
-    click.echo(f"model: {out}")
+    if main:
+        click.echo(f"model: {out}")
     return 0

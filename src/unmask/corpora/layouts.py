@@ -1,125 +1,91 @@
-"""The layouts that are read so far: Celeb-DF, a folder with real/ and fake/, a CSV, plain files."""
+"""Which corpus is it? Recognised by looking, or named."""
 
-import csv
-import re
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from unmask.corpora.table import TRUTH, VideoRecord, label_of, read_table
-from unmask.errors import CorpusError
-from unmask.video import find_videos
-
-TEST_LIST = "List_of_testing_videos.txt"
-
-_REAL_NAME = re.compile(r"(id\d+)_(\d+)")  # idX_ZZZZ
-_FAKE_NAME = re.compile(r"(id\d+)_(id\d+)_(\d+)")  # target idX_ZZZZ, donor idY
+from unmask.corpora import audiovisual, celeb, dfdc, faceforensics, folders
+from unmask.corpora.table import VideoRecord
+from unmask.errors import CorpusError, UsageError
 
 
-def read_corpus(path: str | Path) -> list[VideoRecord]:
-    """Read a corpus, recognised by looking.
+@dataclass(frozen=True)
+class Layout:
+    """How a corpus lies on disk.
 
-    A folder is Celeb-DF (`Celeb-real/`, `Celeb-synthesis/`, ...) or has `real/` and `fake/`; a
-    `.csv` has the columns path and label, and may have identity, source, method and split.
+    Attributes:
+        looks_for: what makes it known, for people.
+        matches: whether a folder or file is of this layout.
+        read: makes the table; raises CorpusError if it cannot.
+    """
+
+    looks_for: str
+    matches: Callable[[Path], bool]
+    read: Callable[[Path], list[VideoRecord]]
+
+
+LAYOUTS = {
+    "celeb-df": Layout("Celeb-real/, YouTube-real/ or Celeb-synthesis/", celeb.matches, celeb.read),
+    "faceforensics": Layout(
+        "original_sequences/ or manipulated_sequences/", faceforensics.matches, faceforensics.read
+    ),
+    "dfdc": Layout(
+        "dfdc_train_part_*/metadata.json, metadata.json or labels.csv", dfdc.matches, dfdc.read
+    ),
+    "dfdc-preview": Layout("dataset.json", dfdc.matches_preview, dfdc.read_preview),
+    "fakeavceleb": Layout(
+        "{Real,Fake}Video-{Real,Fake}Audio/",
+        audiovisual.matches_fakeavceleb,
+        audiovisual.read_fakeavceleb,
+    ),
+    "lav-df": Layout("metadata.min.json", audiovisual.matches_lav_df, audiovisual.read_lav_df),
+    "av-deepfake1m": Layout(
+        "train_metadata.json or val_metadata.json",
+        audiovisual.matches_av_deepfake1m,
+        audiovisual.read_av_deepfake1m,
+    ),
+    "folders": Layout(
+        "real/ or fake/, also below train/, val/, test/", folders.matches, folders.read
+    ),
+    "csv": Layout("a .csv with the columns path and label", folders.matches_csv, folders.read_csv),
+}
+
+
+def read_corpus(path: str | Path, name: str | None = None) -> list[VideoRecord]:
+    """Read a corpus, recognised by looking unless its layout is named.
 
     Raises:
-        CorpusError: it is none of these, or holds no videos.
+        CorpusError: no layout fits, or several do, or what is there holds no videos.
+        UsageError: there is no layout of that name.
     """
     path = Path(path)
+    if name is not None and name not in LAYOUTS:
+        raise UsageError(f"unknown corpus {name!r}; there are {', '.join(LAYOUTS)}")
     if not path.exists():
         raise CorpusError(path, "no such file or folder")
-    if path.suffix.lower() == ".csv":
-        return _read_csv(path)
-    if not path.is_dir():
-        raise CorpusError(path, "is neither a folder nor a .csv table")
-    folders = [folder for folder in sorted(path.iterdir()) if label_of(folder.name) is not None]
-    if not folders:
-        found = ", ".join(sorted(f.name for f in path.iterdir())[:5]) or "nothing"
+    fitting = [name] if name else [key for key, layout in LAYOUTS.items() if layout.matches(path)]
+    if not fitting:
+        raise CorpusError(path, f"no known layout: {_looked_for()}; found {_found(path)}")
+    if len(fitting) > 1:
         raise CorpusError(
             path,
-            "no known layout: looked for Celeb-real/, YouTube-real/, Celeb-synthesis/ or real/, "
-            f"fake/; found {found}",
+            f"fits {' and '.join(fitting)}: {_looked_for(fitting)}; say which with --corpus",
         )
-    records = [
-        _celeb_df(VideoRecord(video, label_of(folder.name) or 0, folder.name))
-        for folder in folders
-        for video in find_videos(folder)
-    ]
+    layout = LAYOUTS[fitting[0]]
+    records = layout.read(path)
     if not records:
-        raise CorpusError(path, f"no videos in {', '.join(f.name for f in folders)}")
-    records = _with_truth(path / TRUTH, records)
-    return _with_test_list(path / TEST_LIST, records)
-
-
-def _celeb_df(record: VideoRecord) -> VideoRecord:
-    """Read identities and source out of a Celeb-DF name; other names stay without."""
-    stem = record.path.stem
-    if match := _FAKE_NAME.fullmatch(stem):
-        target, donor, number = match.groups()
-        return replace(record, identities=(target, donor), source=f"{target}_{number}")
-    if match := _REAL_NAME.fullmatch(stem):
-        return replace(record, identities=(match[1],), source=stem)
-    return replace(record, source=None if record.label else stem)
-
-
-def _with_truth(path: Path, records: list[VideoRecord]) -> list[VideoRecord]:
-    """Add method and segments from the table that `unmask synth` leaves."""
-    if not path.exists():
-        return records
-    truth = {row.path.resolve(): row for row in read_table(path)}
-    return [
-        replace(r, method=row.method, segments=row.segments, source=row.source)
-        if (row := truth.get(r.path.resolve()))
-        else r
-        for r in records
-    ]
-
-
-def _with_test_list(path: Path, records: list[VideoRecord]) -> list[VideoRecord]:
-    """Mark what Celeb-DF's official list names as split "test".
-
-    A line is `<label> <folder>/<file>` with 1 = real, 0 = fake, the reverse of ours.
-    """
-    if not path.exists():
-        return records
-    listed: dict[str, int] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.strip():
-            polarity, _, name = line.strip().partition(" ")
-            folder, _, file = name.strip().rpartition("/")
-            listed[f"{folder.lower()}/{file}"] = 1 - int(polarity)
-    marked = []
-    for record in records:
-        label = listed.get(f"{record.category.lower()}/{record.path.name}")
-        if label is not None and label != record.label:
-            raise CorpusError(path, f"{record.path.name} is listed with the other label")
-        marked.append(record if label is None else replace(record, split="test"))
-    return marked
-
-
-def _read_csv(path: Path) -> list[VideoRecord]:
-    """`path,label[,identity,source,method,split]`; label 0/1, real/fake; paths from the CSV."""
-    records = []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = {"path", "label"} - set(reader.fieldnames or ())
-        if missing:
-            raise CorpusError(path, f"has no column {' and no column '.join(sorted(missing))}")
-        for number, row in enumerate(reader, 2):
-            label = {"0": 0, "real": 0, "1": 1, "fake": 1}.get((row["label"] or "").lower())
-            if label is None or not row["path"]:
-                raise CorpusError(path, f"line {number}: needs a path, and a label real or fake")
-            identity, video = row.get("identity"), path.parent / row["path"]
-            records.append(
-                VideoRecord(
-                    path=video,
-                    label=label,
-                    category="fake" if label else "real",
-                    identities=(identity,) if identity else (),
-                    source=row.get("source") or (None if label else video.stem),
-                    method=row.get("method") or None,
-                    split=row.get("split") or None,
-                )
-            )
-    if not records:
-        raise CorpusError(path, "lists no videos")
+        raise CorpusError(path, f"no videos; looked for {layout.looks_for}; found {_found(path)}")
     return records
+
+
+def _looked_for(names: list[str] | None = None) -> str:
+    chosen = {name: LAYOUTS[name] for name in names or LAYOUTS}
+    return "looked for " + "; ".join(f"{layout.looks_for} ({n})" for n, layout in chosen.items())
+
+
+def _found(path: Path) -> str:
+    if not path.is_dir():
+        return f"a file {path.name}"
+    names = sorted(entry.name for entry in path.iterdir())
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more or "nothing"

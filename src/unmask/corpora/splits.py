@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from unmask.atomic import replacing
-from unmask.corpora.table import TABLE, VideoRecord, write_table
+from unmask.corpora.table import SPLITS, TABLE, VideoRecord, write_table
 from unmask.errors import CorpusError, UsageError
 
-SPLITS = ("train", "val", "test")
 WAYS = ("official", "identity", "source", "random")
 
 
@@ -127,7 +126,8 @@ def lay_out(
         folder = target / record.split / record.category
         place = folder / record.path.name
         if place in placed:  # same name in another folder of the corpus
-            place = folder / f"{record.path.parent.name}__{record.path.name}"
+            apart = (record.method or record.path.parent.name).replace("/", "-")
+            place = folder / f"{apart}__{record.path.name}"
         if place in placed:
             raise CorpusError(record.path, f"and {placed[place].path} have the same name")
         placed[place] = record

@@ -11,6 +11,9 @@ from unmask.errors import CorpusError
 TABLE = "videos.jsonl"  # its name inside a split or preprocessed tree
 TRUTH = "truth.jsonl"  # beside synthesised fakes: which seconds are manipulated
 
+SPLITS = ("train", "val", "test")
+CATEGORIES = ("real", "fake")  # by label, where a corpus has no names of its own
+
 _LABELS = {
     "celeb-real": 0,
     "youtube-real": 0,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from threadpoolctl import threadpool_limits
 
+from unmask.engine import take_one_core
 from unmask.faces.boxes import unmatched
 from unmask.faces.cuts import CutFinder
 from unmask.faces.mtcnn import MTCNN, Face
@@ -61,7 +61,7 @@ class FaceFinder:
         these gain little from sharing one.
         """
         threads = torch.get_num_threads() if self._on_cpu else 1
-        pool = ThreadPoolExecutor(threads, "faces", _take_one_core if threads > 1 else None)
+        pool = ThreadPoolExecutor(threads, "faces", take_one_core if threads > 1 else None)
         coming: deque[tuple[_Stretch, Future[None]]] = deque()
         before: Future[None] | None = None
         try:
@@ -191,11 +191,6 @@ class _Stretch:
 def _finished(stretch: _Stretch, done: Future[None]) -> list[Sighting]:
     done.result()
     return stretch.sightings
-
-
-def _take_one_core() -> None:
-    torch.get_num_threads()  # or torch would set the number later
-    threadpool_limits(1, user_api="openmp")  # of this thread only
 
 
 def _lost(before: list[Face], after: list[Face]) -> list[Face]:

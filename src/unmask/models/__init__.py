@@ -1,12 +1,13 @@
 """Faces as tensors -> logits: backbones, temporal modules, the network, bundles."""
 
-from unmask.models.backbone import load_imagenet
+from unmask.models.backbone import folded, load_imagenet
 from unmask.models.bundle import Bundle, Decision, load_bundle, save_bundle
 from unmask.models.network import (
     DeepfakeNet,
     Logits,
     ModelConfig,
     autocast,
+    fast_precision,
 )
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "Logits",
     "ModelConfig",
     "autocast",
+    "fast_precision",
+    "folded",
     "load_bundle",
     "load_imagenet",
     "save_bundle",

@@ -2,12 +2,14 @@
 
 import importlib
 import socket
+from copy import deepcopy
 from pathlib import Path
 
 import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from unmask.errors import UsageError
 
@@ -31,6 +33,57 @@ def create_backbone(name: str) -> nn.Module:
         raise UsageError(f"unknown backbone {name!r}: {error}") from error
     assert isinstance(backbone, nn.Module)
     return backbone
+
+
+def output_width(backbone: nn.Module) -> int:
+    """F, the width of a backbone's features."""
+    # Some timm models keep a hidden layer of the classifier that they lost.
+    return int(getattr(backbone, "head_hidden_size", backbone.num_features))  # type: ignore[arg-type]
+
+
+def fixed_size(backbone: nn.Module) -> int | None:
+    """The only picture size that a backbone takes, in px; None if it takes any."""
+    cfg = backbone.pretrained_cfg
+    assert isinstance(cfg, dict)
+    return int(cfg["input_size"][-1]) if cfg.get("fixed_input_size") else None
+
+
+def folded(backbone: nn.Module) -> nn.Module:
+    """A copy for inference, its batch norms folded into the convolutions before them.
+
+    Saves a fifth of the time. The copy has to give the same features for a noisy picture; a
+    backbone for which it does not is returned as it is.
+    """
+    copy = deepcopy(backbone).eval()
+    size = fixed_size(backbone) or 64
+    noise = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    made: list[tuple[Tensor, nn.Conv2d]] = []
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+
+    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            made.append((output, module))
+        elif isinstance(module, nn.BatchNorm2d):
+            pairs.extend((conv, module) for picture, conv in made if picture is inputs[0])
+
+    hooks = [module.register_forward_hook(watch) for module in copy.modules()]
+    with torch.inference_mode():
+        expected = copy(noise)
+    for hook in hooks:
+        hook.remove()
+    names = {module: name for name, module in copy.named_modules()}
+    for conv, norm in pairs:
+        mean, variance = norm.running_mean, norm.running_var
+        assert mean is not None
+        assert variance is not None
+        conv.weight, conv.bias = fuse_conv_bn_weights(
+            conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
+        )
+        copy.set_submodule(names[norm], getattr(norm, "act", nn.Identity()))  # timm's may have one
+    copy.to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        same = torch.allclose(expected, copy(noise), rtol=1e-3, atol=1e-4)
+    return copy if same else backbone
 
 
 def load_imagenet(backbone: nn.Module, name: str) -> str | None:

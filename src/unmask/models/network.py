@@ -1,12 +1,15 @@
 """The network: a CNN on every frame, a temporal module over them, one logit a window."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unmask.models.backbone import create_backbone
+from unmask.errors import UsageError
+from unmask.models.backbone import create_backbone, fixed_size, output_width
 from unmask.models.temporal import Pool, create_temporal
 
 
@@ -16,10 +19,10 @@ class ModelConfig:
 
     Attributes:
         backbone: a timm name.
-        temporal: "bigru", "gru" or "none".
-        hidden: width of one direction of the GRU.
-        layers: of the GRU.
-        gru_dropout: between its layers.
+        temporal: "bigru", "gru", "transformer", or "mean": every frame on its own.
+        hidden: width of the transformer or of one direction of the GRU.
+        layers: of either.
+        gru_dropout: between the GRU's layers, or in the transformer's.
         pooling: "last", "mean" or "attention".
         head_hidden: width of the classifier's hidden layer.
         head_dropout: before its last layer.
@@ -49,6 +52,43 @@ class Logits(NamedTuple):
     frames: Tensor | None
 
 
+class _Gather(torch.autograd.Function):
+    """Every process's rows, one after the other; gradients go back to where the rows are from."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        grad = grad.contiguous()
+        dist.all_reduce(grad)
+        return grad.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+class WindowNorm(nn.BatchNorm1d):
+    """Batch norm over windows, of all processes that train together.
+
+    A single window has no variance: it is normalised by the running statistics, as later in use.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C) -> (B, C); in training, every process brings the same B."""
+        if not self.training:
+            return super().forward(x)
+        own = slice(None)
+        if dist.is_available() and dist.is_initialized():
+            own = slice(len(x) * dist.get_rank(), len(x) * (dist.get_rank() + 1))
+            x = _Gather.apply(x)
+        if len(x) == 1:
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x)[own]
+
+
 class DeepfakeNet(nn.Module):
     """Windows of face crops -> logits. Starts with random weights (see load_imagenet).
 
@@ -62,7 +102,7 @@ class DeepfakeNet(nn.Module):
         super().__init__()
         self.config = config
         self.cnn = create_backbone(config.backbone)
-        features = int(self.cnn.num_features)  # type: ignore[arg-type]
+        features = output_width(self.cnn)
         self.temporal = create_temporal(
             config.temporal, features, config.hidden, config.layers, config.gru_dropout
         )
@@ -70,7 +110,7 @@ class DeepfakeNet(nn.Module):
         self.pool = Pool(config.pooling, states)
         self.head = nn.Sequential(
             nn.Linear(states, config.head_hidden),
-            nn.BatchNorm1d(config.head_hidden),
+            WindowNorm(config.head_hidden),
             nn.ReLU(),
             nn.Dropout(config.head_dropout),
             nn.Linear(config.head_hidden, 1),
@@ -104,24 +144,41 @@ class DeepfakeNet(nn.Module):
         return self
 
     def encode(self, faces: Tensor) -> Tensor:
-        """(N, 3, S, S) uint8 RGB -> (N, F) features, each frame on its own."""
+        """(N, 3, S, S) uint8 RGB -> (N, F) features, each frame on its own.
+
+        Raises:
+            UsageError: the backbone takes faces of another size only.
+        """
+        size = fixed_size(self.cnn)
+        if size and size != faces.shape[-1]:
+            raise UsageError(
+                f"{self.config.backbone} takes faces of {size} px, not of {faces.shape[-1]}: "
+                f"preprocess with that size, or choose another backbone"
+            )
         pixels = (faces.to(self.mean.dtype) - self.mean) / self.std
         features: Tensor = self.cnn(pixels.contiguous(memory_format=torch.channels_last))
         return features
 
-    def judge(self, features: Tensor, mask: Tensor) -> Logits:
-        """(B, T, F) features under a mask (B, T) bool -> logits."""
+    def judge(self, features: Tensor, mask: Tensor | None = None) -> Logits:
+        """(B, T, F) features under a mask (B, T) bool (default: all frames) -> logits."""
         states = self.temporal(features, mask)
         window: Tensor = self.head(self.pool(states, mask))
         frames = None if self.frame_head is None else self.frame_head(states)[..., 0].float()
         return Logits(window[:, 0].float(), frames)
 
     def forward(self, windows: Tensor, mask: Tensor | None = None) -> Logits:
-        """(B, T, 3, S, S) uint8 RGB, mask (B, T) bool (default: all frames) -> logits."""
+        """Judge windows.
+
+        Args:
+            windows: (B, T, 3, S, S) uint8 RGB, or (B, T, F) features of them (see encode).
+            mask: (B, T) bool, True where a frame is, True before False; default: everywhere.
+        """
+        if windows.ndim == 3:
+            return self.judge(windows, mask)
         batch, length = windows.shape[:2]
+        if mask is not None and mask.all():
+            mask = None
         if mask is None:
-            mask = torch.ones(batch, length, dtype=torch.bool, device=windows.device)
-        if mask.all():
             features = self.encode(windows.flatten(0, 1)).view(batch, length, -1)
         else:  # padding costs nothing and stays out of the batch-norm statistics
             shown = self.encode(windows[mask])
@@ -130,16 +187,22 @@ class DeepfakeNet(nn.Module):
         return self.judge(features, mask)
 
 
-def autocast(device: torch.device, enabled: bool = True) -> torch.autocast:
-    """Mixed precision where the hardware has it: float16 on CUDA, bfloat16 on CPUs that
-    multiply in it (AVX512-BF16, AMX), else none. On 2 cores it makes ResNeXt50 twice as fast.
+def fast_precision(device: torch.device) -> str:
+    """What a device is fast in: "float16" on CUDA, "bfloat16" on CPUs that multiply in it
+    (AVX512-BF16, AMX), else "float32". docs/benchmarks.md has what it gains and what it costs.
     """
     if device.type == "cuda":
-        return torch.autocast("cuda", torch.float16, enabled=enabled)
-    if device.type == "cpu":
-        able = any(
-            getattr(torch.cpu, f"_is_{name}_supported", bool)()
-            for name in ("avx512_bf16", "amx_tile")
-        )
-        return torch.autocast("cpu", torch.bfloat16, enabled=enabled and able)
-    return torch.autocast(device.type, enabled=False)
+        return "float16"
+    multiplies = any(
+        getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile")
+    )
+    return "bfloat16" if device.type == "cpu" and multiplies else "float32"
+
+
+def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
+    """Run in "float32", "bfloat16" or "float16", or in what the device is fast in ("auto")."""
+    if precision == "auto":
+        precision = fast_precision(device)
+    if precision == "float32":
+        return torch.autocast(device.type, enabled=False)
+    return torch.autocast(device.type, getattr(torch, precision))

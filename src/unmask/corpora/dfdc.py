@@ -1,0 +1,115 @@
+"""The DeepFake Detection Challenge (Dolhansky et al. 2020) and its preview (2019)."""
+
+import csv
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from unmask.corpora.table import CATEGORIES, VideoRecord
+from unmask.errors import CorpusError
+
+log = logging.getLogger("unmask")
+_PREVIEW_SPLITS = {"train": "train", "validation": "val", "test": "test"}
+
+
+def matches(path: Path) -> bool:
+    """Whether a part's metadata, or the labels of the test set, are there."""
+    return bool(_metadata(path)) or (path / "labels.csv").is_file()
+
+
+def read(path: Path) -> list[VideoRecord]:
+    """Training parts, whose fakes name their original, and the labelled test set (split "test").
+
+    Raises:
+        CorpusError: the metadata cannot be read.
+    """
+    records = []
+    for file in _metadata(path):
+        for name, row in read_json(file, dict).items():
+            label = label_in(file, name, row["label"])
+            source = str(row.get("original") or name) if label else name
+            place = file.parent / name
+            records.append(VideoRecord(place, label, CATEGORIES[label], source=Path(source).stem))
+    labels = path / "labels.csv"
+    if labels.is_file():
+        with labels.open(newline="", encoding="utf-8-sig") as lines:
+            for row in csv.DictReader(lines):
+                if "filename" not in row or "label" not in row:
+                    raise CorpusError(labels, "has no columns filename and label")
+                label = label_in(labels, row["filename"], row["label"])
+                place = first_of(path, ("", "videos", "test"), row["filename"])
+                records.append(VideoRecord(place, label, CATEGORIES[label], split="test"))
+    return present(path, records)
+
+
+def matches_preview(path: Path) -> bool:
+    """Whether the preview's table is there."""
+    return (path / "dataset.json").is_file()
+
+
+def read_preview(path: Path) -> list[VideoRecord]:
+    """The preview: its own splits; people by number where the table has them.
+
+    Raises:
+        CorpusError: the table cannot be read.
+    """
+    file = path / "dataset.json"
+    records = []
+    for name, row in read_json(file, dict).items():
+        label = label_in(file, name, row["label"])
+        people = (row.get("target_id"), row.get("swapped_id") if label else None)
+        method = Path(name).parts[0] if label else None
+        records.append(
+            VideoRecord(
+                path / name,
+                label,
+                CATEGORIES[label],
+                identities=tuple(str(person) for person in people if person is not None),
+                source=None if label else Path(name).stem,
+                method=method,
+                split=_PREVIEW_SPLITS.get(str(row.get("set")).lower()),
+            )
+        )
+    return present(path, records)
+
+
+def _metadata(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return []
+    files = [path / "metadata.json", *sorted(path.glob("dfdc_train_part_*/metadata.json"))]
+    return [file for file in files if file.is_file()]
+
+
+def read_json(file: Path, kind: type) -> Any:
+    """A JSON file of a kind; a CorpusError names one that is not."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorpusError(file, f"cannot be read: {error}") from error
+    if not isinstance(content, kind):
+        raise CorpusError(file, f"holds no {'list' if kind is list else 'table'} of videos")
+    return content
+
+
+def label_in(file: Path, name: str, text: object) -> int:
+    """0 or 1 for what a table calls real or fake."""
+    label = {"0": 0, "real": 0, "1": 1, "fake": 1}.get(str(text).lower())
+    if label is None:
+        raise CorpusError(file, f"{name} is neither real nor fake: {text!r}")
+    return label
+
+
+def first_of(root: Path, folders: tuple[str, ...], name: str) -> Path:
+    """The first of root/folder/name that exists; else the first."""
+    places = [root / folder / name for folder in folders]
+    return next((place for place in places if place.exists()), places[0])
+
+
+def present(path: Path, records: list[VideoRecord]) -> list[VideoRecord]:
+    """Those whose file is there; how many are not is said."""
+    here = [record for record in records if record.path.exists()]
+    missing = len(records) - len(here)
+    if missing:
+        log.warning("%s: %d of %d listed videos are not here", path, missing, len(records))
+    return here

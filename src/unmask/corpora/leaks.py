@@ -1,0 +1,64 @@
+"""What training knows of the videos that it is judged by."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from unmask.corpora.table import SPLITS, VideoRecord
+
+LEAKS = "leaks.json"
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A person or a recording that occurs in more than one split.
+
+    Attributes:
+        kind: "identity" or "source".
+        name: of the person, or of the recording.
+        videos: how many videos it occurs in, by split; only splits in which it occurs.
+    """
+
+    kind: str
+    name: str
+    videos: dict[str, int]
+
+
+def find_leaks(records: Sequence[VideoRecord]) -> list[Leak]:
+    """People and recordings that splits share; each a leak, by kind and name."""
+    counts: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for record in records:
+        if record.split is not None:
+            for key in _keys(record):
+                counts[key][record.split] += 1
+    return [
+        Leak(kind, name, {split: found[split] for split in SPLITS if split in found})
+        for (kind, name), found in sorted(counts.items())
+        if len(found) > 1
+    ]
+
+
+def drop_leaks(records: Sequence[VideoRecord]) -> list[VideoRecord]:
+    """Without the videos of the earlier of two splits that share a person or a recording.
+
+    The test split stays whole; val loses what test has, and train what is left of val or test has.
+    """
+    kept: set[VideoRecord] = set()
+    taken: set[tuple[str, str]] = set()
+    for split in reversed(SPLITS):
+        clean = [r for r in records if r.split == split and not taken & set(_keys(r))]
+        kept |= set(clean)
+        taken |= {key for record in clean for key in _keys(record)}
+    return [record for record in records if record in kept]
+
+
+def shares(records: Sequence[VideoRecord], kind: str, split: str = "test") -> tuple[int, int]:
+    """(how many people or recordings of a split others have, too; how many it has)."""
+    here = {k for r in records if r.split == split for k in _keys(r) if k[0] == kind}
+    elsewhere = {k for r in records if r.split not in (split, None) for k in _keys(r)}
+    return len(here & elsewhere), len(here)
+
+
+def _keys(record: VideoRecord) -> list[tuple[str, str]]:
+    source = [("source", record.source)] if record.source else []
+    return [("identity", name) for name in record.identities] + source

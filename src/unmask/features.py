@@ -1,0 +1,115 @@
+"""Features of a frozen backbone on disk: every face is encoded once, not once an epoch."""
+
+import hashlib
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from unmask import store
+from unmask.atomic import replacing
+from unmask.errors import StoreError
+from unmask.models import DeepfakeNet, autocast
+from unmask.store import ProcessedVideo
+from unmask.windows import Window
+
+log = logging.getLogger("unmask")
+_AT_ONCE = 32  # faces
+_EVERY = 60  # seconds between two notes
+
+
+class FeatureCache:
+    """Features of all faces of `.pt` files, one file each, float16.
+
+    Stale is what was made with another backbone, other weights or another precision, or from a
+    `.pt` file that has changed since, or what lacks the mirrored faces: it is made anew, and
+    the features of another backbone are removed.
+
+    Args:
+        folder: holds nothing but features.
+        net: whose backbone is frozen.
+        precision: to encode in (see unmask.models.autocast).
+        mirrored: keep the features of the mirrored faces as well.
+    """
+
+    def __init__(self, folder: Path, net: DeepfakeNet, precision: str, mirrored: bool) -> None:
+        self._folder = folder / _digest(net, precision)
+        self._mirrored = mirrored
+        for other in folder.glob("*"):
+            if other != self._folder:
+                shutil.rmtree(other)
+
+    def fill(self, paths: Sequence[Path], net: DeepfakeNet, precision: str) -> None:
+        """Encode the faces of the files that have no features yet, or stale ones."""
+        said = time.monotonic()
+        for number, path in enumerate(paths, 1):
+            if not self._fresh(path):
+                self._encode(path, net, precision)
+            if time.monotonic() - said > _EVERY:
+                said = time.monotonic()
+                log.info("encoded %d of %d files", number, len(paths))
+
+    def window(
+        self, path: Path, video: ProcessedVideo, track: int, window: Window, mirrored: bool
+    ) -> Tensor:
+        """(n, F) float32 features of a window's faces.
+
+        Raises:
+            StoreError: they have gone, or the file has changed.
+        """
+        first = sum(len(t.times) for t in video.tracks[:track])
+        try:
+            with safe_open(self._file(path), "pt") as file:
+                rows = file.get_slice("features")
+                if file.metadata() == {"made_from": _stamp(path)}:
+                    part: Tensor = rows[int(mirrored), first + window.start : first + window.stop]
+                    return part.float()
+        except (OSError, SafetensorError) as error:
+            raise StoreError(path, f"its features cannot be read: {error}") from error
+        raise StoreError(path, "has changed while training")
+
+    def _file(self, path: Path) -> Path:
+        name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
+        return self._folder / f"{name}.safetensors"
+
+    def _fresh(self, path: Path) -> bool:
+        try:
+            with safe_open(self._file(path), "pt") as file:
+                variants = file.get_slice("features").get_shape()[0]
+                made_from = file.metadata()
+        except (OSError, SafetensorError):
+            return False
+        return bool(variants >= 1 + self._mirrored) and made_from == {"made_from": _stamp(path)}
+
+    @torch.inference_mode()
+    def _encode(self, path: Path, net: DeepfakeNet, precision: str) -> None:
+        device, stamp = net.mean.device, _stamp(path)
+        crops = [torch.from_numpy(track.crops) for track in store.read(path).tracks]
+        faces = torch.cat(crops).permute(0, 3, 1, 2)
+        variants = [faces, faces.flip(-1)] if self._mirrored else [faces]
+        features = []
+        for variant in variants:
+            with autocast(device, precision):
+                parts = [net.encode(part.to(device)) for part in variant.split(_AT_ONCE)]
+            features.append(torch.cat(parts).half().cpu())
+        with replacing(self._file(path)) as temporary:
+            save_file({"features": torch.stack(features)}, temporary, {"made_from": stamp})
+
+
+def _stamp(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _digest(net: DeepfakeNet, precision: str) -> str:
+    digest = hashlib.sha256(f"{net.config.backbone} {precision}".encode())
+    for name, tensor in sorted(net.cnn.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]

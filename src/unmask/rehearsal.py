@@ -1,0 +1,73 @@
+"""What a training run would cost, found out by its first two batches."""
+
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from unmask.distributed import process_group
+from unmask.settings import Config, make_config
+from unmask.train import Progress, Run
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a training run would cost.
+
+    Attributes:
+        windows: of the train and of the val split.
+        parameters: of the network, and those that learn.
+        batches: in an epoch.
+        epoch_seconds: estimate of a whole epoch.
+        memory: peak of this process (of its GPU where it has one) after two batches, in bytes.
+    """
+
+    windows: tuple[int, int]
+    parameters: tuple[int, int]
+    batches: int
+    epoch_seconds: float
+    memory: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.windows[0]} windows to train on, {self.windows[1]} to validate, "
+            f"{self.batches} batches an epoch\n"
+            f"{self.parameters[0]:,} parameters, {self.parameters[1]:,} of them learn\n"
+            f"an epoch takes about {self.epoch_seconds / 60:.1f} minutes, "
+            f"memory {self.memory / 2**30:.1f} GiB"
+        )
+
+
+def rehearse(data: str | Path, config: Config | None = None, device: str = "auto") -> Rehearsal:
+    """Build everything, run two batches, and write nothing.
+
+    Raises:
+        UnmaskError: whatever would stop the training run at its beginning.
+    """
+    with process_group(device) as group:
+        run = Run(Path(data), config or make_config(), group)
+        times = [time.monotonic()]
+
+        def enough(progress: Progress) -> None:
+            times.append(time.monotonic())
+            if len(times) == 3:
+                raise StopIteration
+
+        with suppress(StopIteration):
+            run.train_epoch(1, [], enough)
+        from resource import RUSAGE_SELF, getrusage  # late: not every system has it
+
+        peak = getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        if group.device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated(group.device)
+        return Rehearsal(
+            run.windows,
+            run.parameters,
+            run.batches,
+            # The first batch pays for what is done once.
+            run.batches * (times[-1] - times[-2]),
+            peak,
+        )

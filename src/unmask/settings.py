@@ -1,0 +1,155 @@
+"""What can be set about a model and its training, and the presets."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
+
+from unmask.errors import UsageError
+from unmask.models import Decision, ModelConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train; the defaults are the design document's.
+
+    Attributes:
+        epochs: passes over the training windows.
+        batch_size: windows a batch and process.
+        accumulate: batches a step of the optimizer.
+        lr: Adam's learning rate.
+        weight_decay: of AdamW (Loshchilov and Hutter 2019); 0 is plain Adam.
+        schedule: "plateau": the rate halves when the validation loss has not fallen for three
+            epochs; "cosine": it falls to 0 over the run, after `warmup`.
+        warmup: epochs over which the rate of "cosine" rises to `lr`.
+        clip_norm: the gradient's norm is cut to this; 0 leaves it.
+        ema: decay of the moving average of the weights that is validated, saved and used in
+            place of the weights themselves; 0 is none.
+        patience: stop after so many epochs without a better one; 0 never stops early.
+        monitor: what makes an epoch the best: "val_acc", "val_auc" or "val_loss".
+        seed: of weights, order, dropout and augmentation.
+        weights: "imagenet" (an error if there are none), "random", or "auto": ImageNet's, and
+            with a warning random ones where there are none.
+        freeze_cnn: train only what comes after the backbone; its features are computed once.
+        precision: "float32", "bfloat16", "float16", or "auto": what the hardware is fast in.
+        compile: let torch.compile translate the backbone first.
+        workers: processes that read and augment windows.
+        short: what becomes of windows of fewer faces: "drop" or "pad".
+        targets: "clip": all windows of a fake are fake; "segments": those that touch a
+            manipulated segment, where segments are known.
+        frame_loss: weight of the frame head's loss; the window's is 1.
+        pairs: put a fake's windows beside those of its own recording, augmented alike.
+        balance: of classes of unequal size: "sampling": an epoch takes as many windows of the
+            larger as there are of the smaller; "weight": fakes weigh real / fake in the loss.
+        augment: "none", "flip", or "web": crop, flip, colour, and what the web does to videos.
+        keep: how many of the last epochs' checkpoints are kept; 0 keeps all.
+        save_minutes: how often an unfinished epoch is saved.
+        tensorboard: write the history for TensorBoard as well.
+    """
+
+    epochs: int = 10
+    batch_size: int = 4
+    accumulate: int = 1
+    lr: float = 1e-4
+    weight_decay: float = 0.0
+    schedule: Literal["plateau", "cosine"] = "plateau"
+    warmup: float = 0.0
+    clip_norm: float = 0.0
+    ema: float = 0.0
+    patience: int = 0
+    monitor: Literal["val_acc", "val_auc", "val_loss"] = "val_acc"
+    seed: int = 0
+    weights: Literal["auto", "imagenet", "random"] = "auto"
+    freeze_cnn: bool = False
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    compile: bool = False
+    workers: int = 4
+    short: Literal["drop", "pad"] = "drop"
+    targets: Literal["clip", "segments"] = "clip"
+    frame_loss: float = 0.0
+    pairs: bool = False
+    balance: Literal["none", "sampling", "weight"] = "none"
+    augment: Literal["none", "flip", "web"] = "none"
+    keep: int = 0
+    save_minutes: float = 10.0
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "batch_size", "accumulate"):
+            if getattr(self, key) < 1:
+                raise UsageError(f"{key} must be at least 1, not {getattr(self, key)}")
+        for key in ("warmup", "weight_decay", "clip_norm", "patience", "workers", "keep"):
+            if getattr(self, key) < 0:
+                raise UsageError(f"{key} must not be negative")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"ema must be at least 0 and less than 1, not {self.ema}")
+        if not self.lr > 0:
+            raise UsageError(f"lr must be greater than 0, not {self.lr}")
+
+
+Config: TypeAlias = tuple[ModelConfig, TrainConfig, Decision]
+
+PRESETS: dict[str, Config] = {
+    "baseline": (ModelConfig(), TrainConfig(), Decision()),
+    "default": (
+        ModelConfig(
+            backbone="tf_efficientnet_lite0",
+            hidden=128,
+            layers=1,
+            pooling="attention",
+            head_hidden=128,
+            frame_head=True,
+        ),
+        TrainConfig(
+            lr=1e-3,
+            workers=2,
+            short="pad",
+            monitor="val_auc",
+            targets="segments",
+            frame_loss=1.0,
+            augment="flip",
+            pairs=True,
+            keep=3,
+        ),
+        Decision(people="all", smoothing=1, aggregate="max"),
+    ),
+}
+
+
+def make_config(preset: str = "default", settings: dict[str, str] | None = None) -> Config:
+    """A preset with single settings changed, each given as text.
+
+    Raises:
+        UsageError: unknown preset or setting, or a value of the wrong kind.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
+    parts: list[Any] = list(PRESETS[preset])
+    owners = {f.name: i for i, part in enumerate(parts) for f in fields(part)}
+    changes: list[dict[str, Any]] = [{} for _ in parts]
+    for key, text in (settings or {}).items():
+        if key not in owners:
+            raise UsageError(f"unknown setting {key!r}; there are {', '.join(sorted(owners))}")
+        owner = owners[key]
+        changes[owner][key] = _parse(key, text, get_type_hints(type(parts[owner]))[key])
+    model, training, decision = (
+        replace(part, **change) for part, change in zip(parts, changes, strict=True)
+    )
+    return model, training, decision
+
+
+def _parse(key: str, text: str, kind: Any) -> Any:
+    """A setting's value from its text, by the type that it is declared with."""
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise UsageError(f"{key} must be one of {', '.join(get_args(kind))}, not {text!r}")
+        return text
+    if kind is bool:
+        value = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if text.lower() not in value:
+            raise UsageError(f"{key} must be true or false, not {text!r}")
+        return value[text.lower()]
+    if kind not in (int, float):  # text, or a name or a number
+        return int(text) if text.isdigit() and kind is not str else text
+    try:
+        return kind(text)
+    except ValueError:
+        raise UsageError(f"{key} must be {kind.__name__}, not {text!r}") from None
