@@ -71,7 +71,8 @@ def test_calibration_error_by_hand() -> None:
     assert expected_calibration_error(y, s, 10) == pytest.approx(0.5 * 0.45 + 0.5 * 0.05)
     rng = np.random.default_rng(0)
     p = rng.uniform(size=50_000)
-    assert expected_calibration_error((rng.uniform(size=50_000) < p).astype(int), p) < 0.01
+    calibrated = expected_calibration_error((rng.uniform(size=50_000) < p).astype(int), p)
+    assert calibrated == pytest.approx(0, abs=0.01)
 
 
 def test_intervals_cover_what_is_true_about_as_often_as_they_say() -> None:
@@ -147,6 +148,14 @@ def test_false_positive_rates_of_p_values_are_what_they_say() -> None:
     assert 3 <= hits <= 18  # 10 expected
 
 
+def test_scores_that_are_no_probabilities_can_still_be_ranked() -> None:
+    y, s = drawn(2)
+    found, logits = measure(y, s), measure(y, np.log(s / (1 - s)))
+    assert logits.auc_roc == pytest.approx(found.auc_roc)
+    assert logits.eer == pytest.approx(found.eer)
+    assert logits.brier is logits.log_loss is logits.ece is None
+
+
 @pytest.mark.parametrize("digits", [2, 12])  # with and without ties
 @pytest.mark.parametrize("seed", range(3))
 def test_all_agree_with_scikit_learn(seed: int, digits: int) -> None:
@@ -169,7 +178,8 @@ def test_order_does_not_matter(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "scores"), [([0, 1], [0.1]), ([0, 2], [0.1, 0.2]), ([0, 1], [0.1, 1.5]), ([], [])]
+    ("labels", "scores"),
+    [([0, 1], [0.1]), ([0, 2], [0.1, 0.2]), ([0, 1], [0.1, float("nan")]), ([], [])],
 )
 def test_nonsense_is_refused(labels: list[int], scores: list[float]) -> None:
     with pytest.raises(ValueError, match="label"):

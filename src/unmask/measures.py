@@ -1,7 +1,7 @@
 """How good are scores? Measures of a binary classifier, with intervals and comparisons.
 
-Everywhere labels are (N,) 0 real or 1 fake, scores (N,) probabilities of fake, and `clusters` (N,)
-name what is not independent: the frames of a video, the videos of a person.
+Everywhere labels are (N,) 0 real or 1 fake, scores (N,) the higher the more likely fake, and
+`clusters` (N,) name what is not independent: the frames of a video, the videos of a person.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,7 +18,10 @@ _BINS = 15
 
 @dataclass(frozen=True)
 class Measures:
-    """What does not depend on a threshold; None unless both classes occur.
+    """What does not depend on a threshold.
+
+    The first five are None unless both classes occur; the last three take probabilities, and are
+    None for scores outside 0 to 1.
 
     Attributes:
         auc_roc: area under the ROC curve.
@@ -118,18 +121,26 @@ def _curve(y: NDArray[np.int64], s: Array) -> tuple[Array, Array, Array]:
     return (called - found) / real, found / found[-1], found / np.maximum(called, 1)
 
 
-def expected_calibration_error(y: NDArray[np.int64], s: Array, bins: int = _BINS) -> float:
+def expected_calibration_error(y: NDArray[np.int64], s: Array, bins: int = _BINS) -> float | None:
     """Mean distance of score and share of fakes in bins of equal width, weighted by their sizes.
 
     Naeini, Cooper and Hauskrecht 2015 (AAAI), for the probability of fake.
     """
+    if not _probabilities(s):
+        return None
     place = np.minimum((s * bins).astype(int), bins - 1)
     count = np.bincount(place, minlength=bins)
     total = np.bincount(place, weights=s - y, minlength=bins)
     return float(np.abs(total).sum() / count.sum())
 
 
-def _log_loss(y: NDArray[np.int64], s: Array) -> float:
+def _brier(y: NDArray[np.int64], s: Array) -> float | None:
+    return float(np.square(s - y).mean()) if _probabilities(s) else None
+
+
+def _log_loss(y: NDArray[np.int64], s: Array) -> float | None:
+    if not _probabilities(s):
+        return None
     truth = np.clip(np.where(y == 1, s, 1 - s), 1e-7, 1)
     return float(-np.log(truth).mean())
 
@@ -141,7 +152,7 @@ MEASURES: dict[str, Measure] = {
     "tpr_at_fpr_1_percent": lambda y, s: tpr_at_fpr(y, s, 0.01),
     "tpr_at_fpr_01_percent": lambda y, s: tpr_at_fpr(y, s, 0.001),
     "log_loss": _log_loss,
-    "brier": lambda y, s: float(np.square(s - y).mean()),
+    "brier": _brier,
     "ece": expected_calibration_error,
 }
 
@@ -237,9 +248,13 @@ def _arrays(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.int64], Ar
     y, s = np.asarray(labels, dtype=np.int64), np.asarray(scores, dtype=np.float64)
     if y.shape != s.shape or y.ndim != 1 or not len(y):
         raise ValueError(f"as many labels as scores are needed, not {y.shape} and {s.shape}")
-    if not np.isin(y, (0, 1)).all() or not ((s >= 0) & (s <= 1)).all():
-        raise ValueError("labels are 0 or 1, and scores probabilities from 0 to 1")
+    if not np.isin(y, (0, 1)).all() or not np.isfinite(s).all():
+        raise ValueError("labels are 0 or 1, and scores finite numbers")
     return y, s
+
+
+def _probabilities(s: Array) -> bool:
+    return bool((s >= 0).all() and (s <= 1).all())
 
 
 def _both(y: NDArray[np.int64]) -> bool:
