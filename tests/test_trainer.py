@@ -94,6 +94,24 @@ def test_sigterm_finishes_the_step_and_saves(lab: Path, processed: Path, tmp_pat
     assert same(lab, tmp_path)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_of_a_run_stops_it_cleanly(
+    processed: Path, tmp_path: Path, number: int
+) -> None:
+    arguments = command(processed, tmp_path, epochs=1000, workers=2, keep=1)
+    process = subprocess.Popen(
+        [sys.executable, *arguments], start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    while not list(tmp_path.glob("model_epoch_*.pth")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert said.endswith("unmask: stopped and saved; --resume goes on from here\n")
+    assert "Traceback" not in said
+
+
 def test_only_the_last_checkpoints_are_kept(lab: Path, processed: Path, tmp_path: Path) -> None:
     train(processed, tmp_path, config(**LAB, keep=2))
     assert sorted(p.name for p in tmp_path.glob("model_epoch_*")) == [

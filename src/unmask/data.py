@@ -217,13 +217,14 @@ def training_loader(
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
-        worker_init_fn=_leave_interrupts,
+        worker_init_fn=_leave_signals,
     )
 
 
-def _leave_interrupts(worker: int) -> None:
-    """An interrupt is for the trainer, which needs its workers to finish the step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_signals(worker: int) -> None:
+    """Being stopped is for the trainer, which needs its workers to finish the step."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _collate(items: "list[Sample | StoreError]", refill: bool) -> Batch:

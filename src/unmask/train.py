@@ -314,7 +314,8 @@ class Run:
             self.learner.restore(state)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(path, f"cannot be resumed: {error}") from error
-        log.info("resumed after epoch %d, batch %d", len(position.history), position.batches)
+        if self.group.main:
+            log.info("resumed after epoch %d, batch %d", len(position.history), position.batches)
         return position
 
     def _cache(self, out: Path, paths: list[Path]) -> FeatureCache | None:
