@@ -31,7 +31,7 @@ ROWS = [
 # Some may see even less.
 ONLY = {
     "models": {"errors", "atomic", "spec"},
-    "evaluate": {"errors", "segments"},
+    "evaluate": {"errors", "measures", "segments"},
     "segments": set(),
     "windows": {"errors"},
     "augment": set(),

@@ -100,25 +100,31 @@ def test_an_interrupt_in_mid_epoch_loses_no_finished_epoch(
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("changes", "lost"),
+    [({}, "best_model|model_epoch_2"), ({"save_minutes": 0.0}, "unfinished_epoch_2")],
+    ids=["after an epoch", "in mid-epoch"],
+)
+def test_a_full_disk_is_said_and_loses_nothing(
+    processed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    lost: str,
+) -> None:
+    train(processed, tmp_path, config(epochs=1))
+    before = (tmp_path / "model_epoch_1.pth").read_bytes()
+
     def full(content: object, path: Path) -> None:
         Path(path).write_bytes(b"half")
         raise RuntimeError("PytorchStreamWriter failed writing file")
 
     monkeypatch.setattr(torch, "save", full)
-
-
-def test_a_full_disk_is_said_and_loses_nothing(
-    processed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train(processed, tmp_path, config(epochs=1))
-    before = (tmp_path / "model_epoch_1.pth").read_bytes()
-
-    fill_the_disk(monkeypatch)
-    with pytest.raises(FileError, match="cannot be written"):
-        train(processed, tmp_path, config(), resume=True)
+    with pytest.raises(FileError, match=rf"({lost}).*cannot be written"):
+        train(processed, tmp_path, config(**changes), resume=True)
     assert (tmp_path / "model_epoch_1.pth").read_bytes() == before
     assert not (tmp_path / "model_epoch_2.pth").exists()
+    assert not list(tmp_path.glob("unfinished_epoch_2.pth"))
 
 
 def test_it_learns_what_can_be_learned(tmp_path: Path) -> None:

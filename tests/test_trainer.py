@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY, random_video
-from test_train import SETTINGS, config, fill_the_disk, weights
+from test_train import SETTINGS, config, weights
 
 from unmask import store
 from unmask.data import DeepfakeWindowDataset
 from unmask.distributed import Group
-from unmask.errors import FileError, StoreError, UsageError
+from unmask.errors import StoreError, UsageError
 from unmask.features import FeatureCache
 from unmask.interrupts import StoppedError
 from unmask.learner import Learner
@@ -365,19 +365,6 @@ def test_tensorboard_gets_the_history(processed: Path, tmp_path: Path) -> None:
     for name in ("train_loss", "val_auc", "lr"):
         values = [(event.step, event.value) for event in events.Scalars(name)]
         assert values == [(row["epoch"], pytest.approx(row[name])) for row in rows]
-
-
-def test_a_full_disk_in_mid_epoch_keeps_what_was_saved(
-    processed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train(processed, tmp_path, config(epochs=1))
-    before = (tmp_path / "model_epoch_1.pth").read_bytes()
-
-    fill_the_disk(monkeypatch)
-    with pytest.raises(FileError, match=r"unfinished_epoch_2.*cannot be written"):
-        train(processed, tmp_path, config(save_minutes=0.0), resume=True)
-    assert (tmp_path / "model_epoch_1.pth").read_bytes() == before
-    assert [p.name for p in tmp_path.glob("*.pth")].count("unfinished_epoch_2.pth") == 0
 
 
 @pytest.mark.parametrize(

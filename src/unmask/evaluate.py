@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from unmask.errors import CorpusError
+from unmask.measures import auc_roc
 from unmask.segments import Segment
 
 
@@ -70,9 +71,7 @@ class Metrics:
 def auc(labels: ArrayLike, scores: ArrayLike) -> float | None:
     """Area under the ROC curve; None unless both classes occur and all scores are finite."""
     y, s = np.asarray(labels), np.asarray(scores, dtype=np.float64)
-    if len(set(y.tolist())) < 2 or not np.isfinite(s).all():
-        return None
-    return float(roc_auc_score(y, s))
+    return auc_roc(y.astype(np.int64), s) if np.isfinite(s).all() else None
 
 
 def evaluate(videos: Sequence[ScoredVideo], threshold: float = 0.5) -> Metrics:

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from unmask.corpora.table import CATEGORIES, VideoRecord
+from unmask.corpora.table import CATEGORIES, VideoRecord, parse_label
 from unmask.errors import CorpusError
 
 log = logging.getLogger("unmask")
@@ -94,7 +94,7 @@ def read_json(file: Path, kind: type) -> Any:
 
 def label_in(file: Path, name: str, text: object) -> int:
     """0 or 1 for what a table calls real or fake."""
-    label = {"0": 0, "real": 0, "1": 1, "fake": 1}.get(str(text).lower())
+    label = parse_label(text)
     if label is None:
         raise CorpusError(file, f"{name} is neither real nor fake: {text!r}")
     return label

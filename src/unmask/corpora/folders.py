@@ -5,7 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from unmask.corpora.celeb import matches as is_celeb_df
-from unmask.corpora.table import CATEGORIES, SPLITS, TABLE, VideoRecord, label_of, read_table
+from unmask.corpora.table import (
+    CATEGORIES,
+    SPLITS,
+    TABLE,
+    VideoRecord,
+    label_of,
+    parse_label,
+    read_table,
+)
 from unmask.errors import CorpusError
 from unmask.video import find_videos
 
@@ -52,7 +60,7 @@ def read_csv(path: Path) -> list[VideoRecord]:
         if missing:
             raise CorpusError(path, f"has no column {' and no column '.join(sorted(missing))}")
         for number, row in enumerate(reader, 2):
-            label = {"0": 0, "real": 0, "1": 1, "fake": 1}.get((row["label"] or "").lower())
+            label = parse_label(row["label"])
             if label is None or not row["path"]:
                 raise CorpusError(path, f"line {number}: needs a path, and a label real or fake")
             video = path.parent / row["path"]

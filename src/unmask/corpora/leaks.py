@@ -29,7 +29,7 @@ def find_leaks(records: Sequence[VideoRecord]) -> list[Leak]:
     counts: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for record in records:
         if record.split is not None:
-            for key in _keys(record):
+            for key in record.kin:
                 counts[key][record.split] += 1
     return [
         Leak(kind, name, {split: found[split] for split in SPLITS if split in found})
@@ -46,19 +46,14 @@ def drop_leaks(records: Sequence[VideoRecord]) -> list[VideoRecord]:
     kept: set[VideoRecord] = set()
     taken: set[tuple[str, str]] = set()
     for split in reversed(SPLITS):
-        clean = [r for r in records if r.split == split and not taken & set(_keys(r))]
+        clean = [r for r in records if r.split == split and not taken & set(r.kin)]
         kept |= set(clean)
-        taken |= {key for record in clean for key in _keys(record)}
+        taken |= {key for record in clean for key in record.kin}
     return [record for record in records if record in kept]
 
 
 def shares(records: Sequence[VideoRecord], kind: str, split: str = "test") -> tuple[int, int]:
     """(how many people or recordings of a split others have, too; how many it has)."""
-    here = {k for r in records if r.split == split for k in _keys(r) if k[0] == kind}
-    elsewhere = {k for r in records if r.split not in (split, None) for k in _keys(r)}
+    here = {k for r in records if r.split == split for k in r.kin if k[0] == kind}
+    elsewhere = {k for r in records if r.split not in (split, None) for k in r.kin}
     return len(here & elsewhere), len(here)
-
-
-def _keys(record: VideoRecord) -> list[tuple[str, str]]:
-    source = [("source", record.source)] if record.source else []
-    return [("identity", name) for name in record.identities] + source

@@ -54,25 +54,23 @@ def split_records(
 
 def _groups(records: Sequence[VideoRecord], by: str) -> list[list[VideoRecord]]:
     """Videos that must stay together: connected components over shared keys."""
-    parent: dict[str, str] = {}
+    parent: dict[tuple[str, str], tuple[str, str]] = {}
 
-    def root(key: str) -> str:
+    def root(key: tuple[str, str]) -> tuple[str, str]:
         while parent.setdefault(key, key) != key:
             key = parent[key]
         return key
 
-    def keys(index: int, record: VideoRecord) -> list[str]:
-        if by == "random":
-            return [f"video {index}"]
-        people = [f"person {name}" for name in record.identities] if by == "identity" else []
-        source = [f"source {record.source}"] if record.source else []
-        return people + source or [f"video {index}"]
+    kinds = {"identity": ("identity", "source"), "source": ("source",), "random": ()}[by]
+
+    def keys(index: int, record: VideoRecord) -> list[tuple[str, str]]:
+        return [key for key in record.kin if key[0] in kinds] or [("video", str(index))]
 
     for index, record in enumerate(records):
         first, *others = keys(index, record)
         for other in others:
             parent[root(other)] = root(first)
-    groups: dict[str, list[VideoRecord]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[VideoRecord]] = defaultdict(list)
     for index, record in enumerate(records):
         groups[root(keys(index, record)[0])].append(record)
     return list(groups.values())

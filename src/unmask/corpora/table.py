@@ -47,10 +47,21 @@ class VideoRecord:
     split: str | None = None
     segments: tuple[tuple[float, float], ...] | None = None
 
+    @property
+    def kin(self) -> list[tuple[str, str]]:
+        """What ties it to other videos: ("identity", name) of its people, ("source", name)."""
+        source = [("source", self.source)] if self.source else []
+        return [("identity", name) for name in self.identities] + source
+
 
 def label_of(category: str) -> int | None:
     """0 (real) or 1 (fake) for the name of a category's folder; None if it names neither."""
     return _LABELS.get(category.lower())
+
+
+def parse_label(text: object) -> int | None:
+    """0 or 1 for what a table calls 0, 1, real or fake; None for anything else."""
+    return {"0": 0, "real": 0, "1": 1, "fake": 1}.get(str(text).lower())
 
 
 def write_table(path: str | Path, records: Iterable[VideoRecord]) -> None:
