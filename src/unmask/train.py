@@ -249,7 +249,10 @@ class Run:
             area = auc(*np.array(recent).T) if recent else None
             mean = total / max(1, count)
             on_step(Progress(epoch, number, count, self._sampler.windows, mean, area))
-        return self._mean(total, count)
+        total, count = self._sums(total, count)
+        if not count:
+            raise UnmaskError("none of the training windows can be read any more")
+        return total / count
 
     @torch.inference_mode()
     def validate(self) -> tuple[float, float, float | None]:
@@ -285,18 +288,15 @@ class Run:
                 device = self.group.device
                 yield Sample(*(part.to(device, non_blocking=True) for part in batch.sample))
 
-    def _mean(self, total: float, count: int) -> float:
+    def _sums(self, total: float, count: int) -> tuple[float, int]:
+        """Loss and windows of all processes."""
         totals, counts = zip(*self.group.gather((total, count)), strict=True)
-        if not sum(counts):
-            raise UnmaskError("none of the training windows can be read any more")
-        return float(sum(totals) / sum(counts))
+        return sum(totals), sum(counts)
 
     def _save_unfinished(self, batches: int, total: float, count: int) -> None:
-        totals, counts = zip(*self.group.gather((total, count)), strict=True)
+        loss, windows = self._sums(total, count)
         if self._out and self.group.main:
-            position = replace(
-                self.position, batches=batches, loss=sum(totals), windows=sum(counts)
-            )
+            position = replace(self.position, batches=batches, loss=loss, windows=windows)
             save_unfinished(self._out, self.state(), position)
 
     def _restore(self, path: Path) -> Position:

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from unmask.corpora.dfdc import first_of, present, read_json
+from unmask.corpora.listed import first_of, present, read_json
 from unmask.corpora.table import CATEGORIES, VideoRecord
 from unmask.errors import CorpusError
 from unmask.video import find_videos

@@ -1,11 +1,11 @@
 """FaceForensics++ (Rössler et al. 2019, ICCV) and, in the same tree, the DeepFakeDetection set."""
 
-import json
 import logging
 import re
 from dataclasses import replace
 from pathlib import Path
 
+from unmask.corpora.listed import read_json
 from unmask.corpora.table import VideoRecord
 from unmask.errors import CorpusError
 from unmask.video import find_videos
@@ -70,10 +70,10 @@ def _read_splits(path: Path) -> dict[str, str]:
         if file is None:
             continue
         try:
-            for pair in json.loads(file.read_text(encoding="utf-8")):
+            for pair in read_json(file, list):
                 for recording in pair:
                     if found.setdefault(str(recording), split) != split:
                         raise CorpusError(file, f"{recording} is in two splits")
-        except (ValueError, TypeError) as error:
+        except TypeError as error:
             raise CorpusError(file, f"is not a list of pairs: {error}") from error
     return found
