@@ -56,11 +56,11 @@ def measure(data: Path, out: Path, config: Config) -> dict[str, Any]:
         found = json.loads(result.read_text())
         assert isinstance(found, dict)
         return found
-    metrics = train(data, out, config, resume=True)
-    if metrics is None:
+    report = train(data, out, config, resume=True)
+    if report is None:
         raise UsageError(f"{data} has no test split that could be scored")
     rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
-    found = {"test_auc": metrics.auc_roc, "val_auc": max(row["val_auc"] for row in rows)}
+    found = {"test_auc": report.metrics.auc_roc, "val_auc": max(row["val_auc"] for row in rows)}
     result.write_text(json.dumps(found))
     for checkpoint in out.glob("model_epoch_*.pth"):
         checkpoint.unlink()

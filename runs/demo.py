@@ -151,7 +151,7 @@ def main() -> None:
     assert not report.failed, report.failed
     step("training")
     config = make_config("default", {"epochs": str(args.epochs), "seed": str(args.seed)})
-    metrics = train(out / "processed", out / "model", config)
+    evaluated = train(out / "processed", out / "model", config)
     step("judging the test takes")
     detector = Detector.from_pretrained(out / "model")
     truth = [r for r in records if r.split == "test"]
@@ -163,7 +163,7 @@ def main() -> None:
     with replacing(out / "predictions.json") as temporary:
         temporary.write_text(json.dumps([prediction_dict(p) for p in predictions], indent=2))
     draw(out / "curves.png", predictions, truth)
-    assert metrics is not None
+    assert evaluated is not None
     print(
         f"\npredictions  {out}/predictions.json\ncurves       {out}/curves.png\n"
         f"evaluation   {out}/model/evaluation/\nmodel        {out}/model\n"

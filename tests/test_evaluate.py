@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from unmask.errors import CorpusError
-from unmask.evaluate import ScoredVideo, auc, evaluate, read_scores
-from unmask.report import comparison_text, write_evaluation
+from unmask.evaluation import ScoredVideo, evaluate, make_report, read_scores, write_evaluation
+from unmask.evaluation.metrics import auc
+from unmask.evaluation.report import compare_scores
 from unmask.segments import Segment
 
 
@@ -52,8 +53,8 @@ def test_auc_is_the_share_of_ordered_pairs() -> None:
 
 
 def test_one_class_has_no_auc_and_no_crash(tmp_path: Path) -> None:
-    m = write_evaluation(tmp_path, videos([1, 1], [0.9, 0.2]))
-    assert m.auc_roc is None
+    report = write_evaluation(tmp_path, videos([1, 1], [0.9, 0.2]))
+    assert report.metrics.auc_roc is None
     assert json.loads((tmp_path / "test_metrics_summary.json").read_text())["auc_roc"] is None
 
 
@@ -62,23 +63,25 @@ def test_two_detectors_are_compared_on_what_both_have_scored() -> None:
     labels = rng.integers(0, 2, 80).tolist()
     good = videos(labels, [float(np.clip(label + rng.normal(0, 0.3), 0, 1)) for label in labels])
     bad = videos(labels, rng.uniform(size=80).tolist())
-    text = comparison_text([*good, ScoredVideo("only here", 1, 0.5)], bad)
-    assert "on 80 videos" in text
-    assert text.startswith("difference +0.")
-    assert comparison_text(good, good).startswith("difference +0.0000")
+    found = compare_scores([*good, ScoredVideo("only here", 1, 0.5)], bad)
+    assert found.videos == 80
+    assert found.bootstrap.difference == pytest.approx(found.delong.difference)
+    assert found.bootstrap.difference > 0.2
+    assert max(found.bootstrap.p_value, found.delong.p_value) < 0.01
+    assert compare_scores(good, good).bootstrap.difference == 0
     with pytest.raises(ValueError, match="no video has a score in both"):
-        comparison_text(good, [ScoredVideo("other", 1, 0.5)])
+        compare_scores(good, [ScoredVideo("other", 1, 0.5)])
     with pytest.raises(ValueError, match="v0 has another label"):
-        comparison_text(good, videos([1 - label for label in labels], [0.5] * 80))
+        compare_scores(good, videos([1 - label for label in labels], [0.5] * 80))
 
 
-def test_measures_have_intervals_and_failures_are_counted(tmp_path: Path) -> None:
-    write_evaluation(tmp_path, EXAMPLE)
-    found = json.loads((tmp_path / "test_measures.json").read_text())
-    assert (found["videos"], found["failed"], found["clusters"]) == (7, 1, 7)
-    auc_roc = found["measures"]["auc_roc"]
-    assert auc_roc["value"] == pytest.approx(10 / 12)
-    assert auc_roc["low"] <= auc_roc["value"] <= auc_roc["high"]
+def test_measures_have_intervals_and_failures_are_counted() -> None:
+    report = make_report(EXAMPLE)
+    assert (report.videos, len(report.failures), report.levels["video"].items) == (8, 1, 7)
+    found = report.levels["video"].measures["auc_roc"]
+    assert found.value == pytest.approx(10 / 12)
+    assert None not in (found.low, found.value, found.high)
+    assert found.low <= found.value <= found.high  # type: ignore[operator]
 
 
 def test_the_files_have_the_documents_form(tmp_path: Path) -> None:
@@ -110,7 +113,7 @@ def test_the_files_have_the_documents_form(tmp_path: Path) -> None:
 def test_scores_come_back_as_they_were_written(tmp_path: Path) -> None:
     a = write_evaluation(tmp_path / "a", EXAMPLE)
     b = write_evaluation(tmp_path / "b", read_scores(tmp_path / "a/test_detailed_predictions.json"))
-    assert a == b
+    assert a.metrics == b.metrics
 
 
 def test_scores_of_any_other_detector(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from scipy.interpolate import interp1d
 from scipy.optimize import brentq
 from sklearn import metrics
 
-from unmask.measures import (
+from unmask.evaluation.measures import (
     MEASURES,
     Interval,
     compare,
@@ -68,7 +68,7 @@ def test_tpr_at_fpr_counts_by_hand() -> None:
 def test_calibration_error_by_hand() -> None:
     y, s = np.array([0, 1, 1, 1]), np.array([0.05, 0.05, 0.95, 0.95])
     # Two bins: mean 0.05 with half fake, mean 0.95 with all fake.
-    assert expected_calibration_error(y, s, 10) == pytest.approx(0.5 * 0.45 + 0.5 * 0.05)
+    assert expected_calibration_error(y, s) == pytest.approx(0.5 * 0.45 + 0.5 * 0.05)
     rng = np.random.default_rng(0)
     p = rng.uniform(size=50_000)
     calibrated = expected_calibration_error((rng.uniform(size=50_000) < p).astype(int), p)

@@ -31,9 +31,9 @@ def config(**changes: Any) -> Config:
 @pytest.fixture(scope="module")
 def run(processed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "out"
-    metrics = train(processed, out, config())
-    assert metrics is not None
-    assert metrics.scored == 2
+    report = train(processed, out, config())
+    assert report is not None
+    assert report.metrics.scored == 2
     return out
 
 
@@ -137,9 +137,9 @@ def test_it_learns_what_can_be_learned(tmp_path: Path) -> None:
             crops = track.crops // 4 + 180 * label
             name = tmp_path / split / ("fake" if label else "real") / f"{number}.pt"
             store.write(name, replace(video, tracks=(replace(track, crops=crops),)))
-    metrics = train(tmp_path, tmp_path / "out", config(epochs=6, monitor="val_auc"))
-    assert metrics is not None
-    assert metrics.auc_roc == 1
+    report = train(tmp_path, tmp_path / "out", config(epochs=6, monitor="val_auc"))
+    assert report is not None
+    assert report.metrics.auc_roc == 1
     rows = (tmp_path / "out" / "history.jsonl").read_text().splitlines()
     assert json.loads(rows[-1])["train_loss"] < json.loads(rows[0])["train_loss"]
 

@@ -83,7 +83,7 @@ class Augmentation:
         rng = np.random.default_rng(self.seed)
         pictures = [self._picture(np.ascontiguousarray(f.transpose(1, 2, 0)), rng) for f in faces]
         if self.codec == "jpeg":
-            pictures = [_through_jpeg(picture, self.quality) for picture in pictures]
+            pictures = [through_jpeg(picture, self.quality) for picture in pictures]
         elif self.codec == "h264":
             pictures = _through_h264(pictures, self.quality)
         return np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2))
@@ -115,7 +115,8 @@ class Augmentation:
         return np.ascontiguousarray(rgb, dtype=np.uint8)
 
 
-def _through_jpeg(rgb: Faces, quality: int) -> Faces:
+def through_jpeg(rgb: Faces, quality: int) -> Faces:
+    """(H, W, 3) uint8 RGB as JPEG of this quality, 1 to 100, gives it back."""
     done, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
     bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unmask import store
-from unmask.corpora import VideoRecord
-from unmask.data import find_processed
+from unmask.corruption import CLEAN, Corruption
 from unmask.engine import batched, threaded
 from unmask.errors import FileError, StoreError, UsageError
 from unmask.faces import FaceCrop
@@ -163,21 +162,27 @@ class Detector:
     def _preprocessor(self) -> VideoPreprocessor:
         return VideoPreprocessor.from_spec(self._spec, str(self.device), self._limits)
 
-    def predict(self, path: str | Path) -> Prediction:
+    def predict(self, path: str | Path, corruption: Corruption = CLEAN) -> Prediction:
         """Judge a video, or a `.pt` file of its faces.
 
         A video in which no face is found has the verdict "failed" and no confidence.
+
+        Args:
+            path: of the file.
+            corruption: what is done to the video first.
 
         Raises:
             VideoError, StoreError: the file cannot be used.
         """
         if Path(path).suffix == store.SUFFIX:
+            if corruption != CLEAN:
+                raise StoreError(path, "holds faces; only a video can be corrupted")
             video = store.read(path)
             wrong = video.spec.differences(self.bundle.spec)
             if wrong:
                 raise StoreError(path, f"does not fit the model: made with {', '.join(wrong)}")
             return self.judge(video, str(path))
-        stream = self._preprocessor.stream(path)
+        stream = self._preprocessor.stream(path, corruption)
         groups = batched(stream, self._at_once)
         first = next(groups, [])
         precision = self._choose_precision([crop.rgb for crop in first])
@@ -192,21 +197,15 @@ class Detector:
         summary = stream.summary
         return self._judge(str(path), summary, [tracks[track] for track in summary.kept])
 
-    def predict_many(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
+    def predict_many(
+        self, paths: Iterable[str | Path], corruption: Corruption = CLEAN
+    ) -> Iterator[Prediction]:
         """Judge one video after the other; one that cannot be used has the verdict "failed"."""
         for path in paths:
             try:
-                yield self.predict(path)
+                yield self.predict(path, corruption)
             except FileError as error:
                 yield self._failed(str(path), error.cause)
-
-    def predict_split(
-        self, root_dir: str | Path, split: str
-    ) -> Iterator[tuple[VideoRecord, Prediction]]:
-        """Judge all `.pt` files of a split of a preprocessed tree, by category."""
-        records = find_processed(root_dir, split)
-        predictions = self.predict_many(record.path for record in records)
-        yield from zip(records, predictions, strict=True)
 
     def judge(self, video: ProcessedVideo, name: str | None = None) -> Prediction:
         """Judge faces that are already cut out; `name` is the video's in the result."""
@@ -319,7 +318,7 @@ class Detector:
         lost = float((scores[0] - scores[1]).abs().max())
         if lost <= _TOLERANCE:
             return fast
-        log.info("%s would move a score by %.3f: scoring in float32", fast, lost)
+        log.debug("%s would move a score by %.3f: scoring in float32", fast, lost)
         return "float32"
 
     def _failed(self, name: str, reason: str) -> Prediction:

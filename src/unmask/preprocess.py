@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unmask import engine, store
 from unmask.corpora import TABLE, read_table, write_table
+from unmask.corruption import CLEAN, Corruption
 from unmask.engine import ahead
 from unmask.errors import CorpusError, FileError, StoreError, UnmaskError, VideoError
 from unmask.faces import MTCNN, FaceCrop, FaceFinder, Tracker
@@ -68,15 +69,19 @@ class VideoPreprocessor:
     def _detector(self) -> MTCNN:
         return MTCNN(self.min_face_size, device=self.device)
 
-    def stream(self, path: str | Path) -> "FaceStream":
+    def stream(self, path: str | Path, corruption: Corruption = CLEAN) -> "FaceStream":
         """Decode, find faces, link and crop; the faces come one by one, in bounded memory.
+
+        Args:
+            path: of the video.
+            corruption: what is done to it first.
 
         Raises:
             VideoError: while iterating, where the file is not a video that can be read.
         """
         spec = self.spec
         finder = FaceFinder(self._detector, spec.exact, largest=spec.people == "largest")
-        return FaceStream(Path(path), spec, finder, self.limits)
+        return FaceStream(Path(path), spec, finder, self.limits, corruption)
 
     def process_video(self, path: str | Path) -> ProcessedVideo:
         """`stream`, in memory. A video without a face has no tracks.
@@ -121,16 +126,27 @@ class FaceStream:
 
     summary: Summary
 
-    def __init__(self, path: Path, spec: FaceSpec, finder: FaceFinder, limits: Limits) -> None:
+    def __init__(
+        self,
+        path: Path,
+        spec: FaceSpec,
+        finder: FaceFinder,
+        limits: Limits,
+        corruption: Corruption = CLEAN,
+    ) -> None:
         self._path, self._spec, self._finder, self._limits = path, spec, finder, limits
+        self._corruption = corruption
 
     def __iter__(self) -> Iterator[FaceCrop]:
         spec = self._spec
         tracker = Tracker(spec.people, spec.image_size, spec.margin, spec.exact)
         sampled, last = 0, 0.0
         with (
-            Video(self._path, self._limits) as video,
-            closing(ahead(video.frames(spec.target_fps), _FRAMES_AHEAD)) as frames,
+            self._corruption.file(self._path, self._limits) as path,
+            Video(path, self._limits) as video,
+            closing(
+                ahead(self._corruption.frames(video.frames(spec.target_fps)), _FRAMES_AHEAD)
+            ) as frames,
         ):
             for sighting in self._finder.find(frames):
                 sampled, last = sampled + 1, sighting.frame.time
@@ -143,6 +159,7 @@ class FaceStream:
                 sampled=sampled + video.lost,
                 duration=max(video.info.duration or 0.0, last),
                 warnings=tuple(video.warnings),
+                resolution=min(video.info.width, video.info.height),
             )
 
 

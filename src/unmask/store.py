@@ -12,7 +12,7 @@ with nothing but `torch.load(path, weights_only=True)`:
     times            (N,) float64 seconds
     boxes            (N, 4) float32, x0 y0 x1 y1 in pixels of the frame
     track_ids        (N,) int64, ascending: which person
-    overlap, margin, people, exact, sampled, duration, video, warnings, format
+    overlap, margin, people, exact, sampled, duration, video, warnings, resolution, format
 
 A video of fewer faces than `sequence_length` has one shorter window; one without faces none.
 Files in the design document's own form (`windows` as float, nothing below `image_size`) load too.
@@ -56,6 +56,7 @@ class ProcessedVideo:
         spec: how it was made.
         duration: seconds of video that were read.
         warnings: what went wrong without ending it.
+        resolution: shorter side of the frames in pixels; None in files of before it was kept.
     """
 
     video: str
@@ -64,6 +65,7 @@ class ProcessedVideo:
     spec: FaceSpec
     duration: float
     warnings: tuple[str, ...] = ()
+    resolution: int | None = None
 
     @classmethod
     def of(cls, summary: "Summary", crops: Mapping[int, Sequence[FaceCrop]]) -> Self:
@@ -84,6 +86,7 @@ class ProcessedVideo:
             summary.spec,
             summary.duration,
             summary.warnings,
+            summary.resolution,
         )
 
     @cached_property
@@ -94,6 +97,14 @@ class ProcessedVideo:
             for index, track in enumerate(self.tracks)
             for window in make_windows(len(track), self.spec.sequence_length, self.spec.overlap)
         ]
+
+    @property
+    def face_size(self) -> float | None:
+        """Median of the square root of the boxes' area, in pixels; None without a face."""
+        if not self.tracks:
+            return None
+        x0, y0, x1, y1 = np.concatenate([track.boxes for track in self.tracks]).T
+        return float(np.median(np.sqrt(np.maximum((x1 - x0) * (y1 - y0), 0))))
 
     @property
     def coverage(self) -> float:
@@ -112,7 +123,7 @@ class Summary:
     """What is known of a video once all its faces are.
 
     Attributes:
-        video, spec, sampled, duration, warnings: as of ProcessedVideo.
+        video, spec, sampled, duration, warnings, resolution: as of ProcessedVideo.
         kept: the tracks that count, in order; what else was found is passing background.
     """
 
@@ -122,6 +133,7 @@ class Summary:
     sampled: int
     duration: float
     warnings: tuple[str, ...] = ()
+    resolution: int | None = None
 
 
 class Writer:
@@ -184,6 +196,7 @@ class Writer:
             "duration": summary.duration,
             "video": summary.video,
             "warnings": list(summary.warnings),
+            "resolution": summary.resolution,
             "format": FORMAT,
         }
         with replacing(self._path) as temporary:
@@ -221,7 +234,15 @@ def write(path: str | Path, video: ProcessedVideo) -> None:
             for time, box, rgb in zip(track.times, track.boxes, track.crops, strict=True):
                 writer.add(FaceCrop(track.id, float(time), box, rgb))
         writer.finish(
-            Summary(video.video, video.spec, kept, video.sampled, video.duration, video.warnings)
+            Summary(
+                video.video,
+                video.spec,
+                kept,
+                video.sampled,
+                video.duration,
+                video.warnings,
+                video.resolution,
+            )
         )
 
 
@@ -297,7 +318,16 @@ def _parse(path: Path, content: dict[str, Any]) -> ProcessedVideo:
         tracks.append(FaceTrack(int(number), times[rows].numpy(), boxes[rows].numpy(), crops))
     sampled, duration = int(content["sampled"]), float(content["duration"])
     warnings = tuple(str(warning) for warning in content["warnings"])
-    return ProcessedVideo(str(content["video"]), tuple(tracks), sampled, spec, duration, warnings)
+    resolution = content.get("resolution")
+    return ProcessedVideo(
+        str(content["video"]),
+        tuple(tracks),
+        sampled,
+        spec,
+        duration,
+        warnings,
+        None if resolution is None else int(resolution),
+    )
 
 
 def _expect(name: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype) -> None:

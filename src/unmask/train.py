@@ -27,15 +27,16 @@ from unmask.data import Batch, DeepfakeWindowDataset, Sample, TrainingWindows, t
 from unmask.detector import Detector
 from unmask.distributed import Group, process_group
 from unmask.errors import CorpusError, ModelError, UnmaskError, UsageError
-from unmask.evaluate import Metrics, auc
+from unmask.evaluation import Report, write_evaluation
+from unmask.evaluation.metrics import auc
 from unmask.features import FeatureCache
 from unmask.interrupts import StoppedError, collect_signals
 from unmask.learner import Learner
 from unmask.losses import compute_loss, window_labels
 from unmask.models import DeepfakeNet, Logits, autocast, load_imagenet
 from unmask.models.bundle import config_dict, save_config
-from unmask.report import scored_video, write_evaluation
 from unmask.sampling import Draw, EpochSampler
+from unmask.scoring import labelled_videos, score_videos, telling_faces
 from unmask.settings import Config, TrainConfig, make_config
 
 log = logging.getLogger("unmask")
@@ -73,7 +74,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     on_step: OnStep = lambda progress: None,
-) -> Metrics | None:
+) -> Report | None:
     """Train on the train split, choose by the val split, evaluate the best on the test split.
 
     Leaves in `out`: `model_epoch_N.pth` a full checkpoint an epoch, `best_model.pth` the best
@@ -91,7 +92,7 @@ def train(
         on_step: called after every batch.
 
     Returns:
-        Metrics of the test split; None if the tree has none that could be scored.
+        Report of the test split; None if the tree has none that could be scored.
 
     Raises:
         StoppedError: by SIGTERM or SIGINT, after the step has been finished and saved.
@@ -342,12 +343,12 @@ def _joined(batches: list[Parts]) -> Parts:
     return kind(*(None if column[0] is None else torch.cat(column) for column in columns))  # type: ignore[no-any-return]
 
 
-def evaluate_best(data: str | Path, out: str | Path, device: str = "auto") -> Metrics | None:
+def evaluate_best(data: str | Path, out: str | Path, device: str = "auto") -> Report | None:
     """Evaluate the best model of a run on the test split, into `out/evaluation`."""
     try:
         detector = Detector.from_pretrained(out, device=device)
-        pairs = detector.predict_split(data, "test")
-        return write_evaluation(Path(out) / "evaluation", [scored_video(*pair) for pair in pairs])
+        videos = score_videos(detector, labelled_videos(data))
+        return write_evaluation(Path(out) / "evaluation", videos, faces=telling_faces)
     except (CorpusError, ValueError) as error:
         log.warning("not evaluated: %s", error)
         return None

@@ -10,13 +10,28 @@ from unmask.cli import options
 log = logging.getLogger("unmask")
 
 
-@click.command(short_help="A model or scores -> metrics.")
-@click.argument("source", metavar="PROCESSED|SCORES", type=click.Path())
-@click.option("--model", metavar="FOLDER|FILE.pth", help="Needed for a preprocessed tree.")
-@click.option("--split", default="test", show_default=True)
+@click.command(short_help="A model or scores -> metrics, a report.")
+@click.argument("source", metavar="PROCESSED|CORPUS|SCORES", type=click.Path())
+@click.option("--model", metavar="FOLDER|FILE.pth", help="Needed unless there are scores.")
+@click.option("--split", default="test", show_default=True, help="'all' takes a whole corpus.")
 @click.option("--out", default="evaluation", show_default=True, type=click.Path())
 @click.option("--against", metavar="SCORES", type=click.Path(), help="Compare with other scores.")
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True)
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Above it is fake; default: 0.5.")
+@click.option(
+    "--fit",
+    metavar="SPLIT|SCORES",
+    help="Other videos, to choose --goal and --calibrate on: a split, or a file of scores.",
+)
+@click.option("--goal", metavar="accuracy|eer|fpr=0.01", help="Choose the threshold for this.")
+@click.option("--calibrate", type=click.Choice(["temperature", "isotonic"]), help="Scores.")
+@click.option("--protocol", metavar="NAME", help="A published one; see docs/evaluation.md.")
+@click.option(
+    "--corrupt",
+    metavar="all|KIND[:LEVEL],...",
+    help="Score the videos under corruptions, too: jpeg, h264, h265, resize, blur, noise, "
+    "brightness, drop, each at 5 levels.",
+)
+@options.timeout
 @options.device
 @click.pass_obj
 def evaluate(
@@ -26,42 +41,81 @@ def evaluate(
     split: str,
     out: str,
     against: str | None,
-    threshold: float,
+    threshold: float | None,
+    fit: str | None,
+    goal: str | None,
+    calibrate: str | None,
+    protocol: str | None,
+    corrupt: str | None,
+    timeout: float,
     device: str,
 ) -> int:
-    """Write metrics, predictions and plots of a split of .pt files, or of a .csv or .json of
-    scores with labels.
+    """Write metrics, predictions, pictures and a report.
+
+    The videos are a split of a tree of .pt files, or of a corpus of videos, judged by --model; or
+    a .csv or .json of scores with labels, of any detector.
     """
-    from unmask import report
-    from unmask.data import find_processed
+    from functools import partial
+
+    from unmask.corruption import grid
     from unmask.detector import Detector
     from unmask.errors import CorpusError, UsageError
-    from unmask.evaluate import ScoredVideo, read_scores
+    from unmask.evaluation import make_report, read_scores, report_text, write_evaluation
+    from unmask.evaluation.calibration import Fitting, fit_scores
+    from unmask.scoring import labelled_videos, score_grid, score_videos, telling_faces
+    from unmask.video import Limits
 
-    videos: list[ScoredVideo] = []
+    if (fit is None) != (goal is None and calibrate is None):
+        raise UsageError("--fit takes --goal, --calibrate or both, and they take --fit")
+    if goal is not None and threshold is not None:
+        raise UsageError("--goal chooses a threshold, and --threshold gives one: take either")
+    corruptions = grid(corrupt) if corrupt else []
+    judge, records = None, []
     if Path(source).is_dir():
         if model is None:
-            raise UsageError("a preprocessed tree takes a model: name one with --model")
-        detector = Detector.from_pretrained(model, device=device)
-        total = len(find_processed(source, split))
-        move = options.progress("evaluate", quiet)
-        for record, prediction in detector.predict_split(source, split):
-            videos.append(report.scored_video(record, prediction))
-            move(len(videos), total)
+            raise UsageError("videos take a model: name one with --model")
+        detector = Detector.from_pretrained(model, device=device, limits=Limits(timeout=timeout))
+        judge, records = partial(score_videos, detector), labelled_videos(source, split)
+        if corruptions and records[0].path.suffix == ".pt":
+            raise UsageError(
+                "--corrupt takes videos: name the split tree, not the preprocessed one"
+            )
+        videos = judge(records, on_progress=options.progress("evaluate", quiet))
     else:
+        if corruptions:
+            raise UsageError("--corrupt takes videos: scores cannot be corrupted")
         videos = read_scores(source)
     failed = [video for video in videos if video.score is None]
     for video in failed:
         log.warning("no score: %s: %s", video.name, video.reason or "none given")
-    try:
-        metrics = report.write_evaluation(out, videos, threshold)
-    except ValueError as error:
-        raise CorpusError(Path(source), str(error)) from error
-    click.echo(report.metrics_text(metrics), nl=False)
-    if against is not None:
+    fitting = Fitting()
+    if fit is not None:
+        if judge is None or Path(fit).is_file():
+            others = read_scores(fit)
+        else:
+            others = judge(labelled_videos(source, fit), on_progress=options.progress("fit", quiet))
         try:
-            click.echo(report.comparison_text(videos, read_scores(against)), nl=False)
+            fitting = fit_scores(others, videos, calibrate, goal)
         except ValueError as error:
-            raise CorpusError(Path(against), str(error)) from error
+            raise UsageError(f"--fit {fit}: {error}") from error
+    limit = fitting.threshold or threshold or 0.5
+    cells = []
+    if corruptions:
+        move = options.progress("corrupt", quiet)
+        cells = score_grid(detector, records, videos, corruptions, fitting, limit, out, move)
+    videos = fitting.apply(videos)
+    try:
+        report = make_report(
+            videos,
+            limit,
+            fitting=fitting,
+            robustness=cells,
+            against=None if against is None else read_scores(against),
+            protocol=protocol,
+        )
+    except ValueError as error:
+        raise CorpusError(Path(against or source), str(error)) from error
+    write_evaluation(out, videos, report, telling_faces)
+    click.echo(report_text(report), nl=False)
     click.echo(f"written to {out}")
     return 1 if failed else 0

@@ -48,8 +48,8 @@ def train(
     from tqdm import tqdm
 
     from unmask.errors import UsageError
+    from unmask.evaluation.report import report_text
     from unmask.rehearsal import rehearse
-    from unmask.report import metrics_text
     from unmask.settings import make_config
     from unmask.train import train as run
 
@@ -76,11 +76,11 @@ def train(
         bar.set_postfix(loss=f"{progress.loss:.4f}", auc=auc, refresh=False)
 
     try:
-        metrics = run(processed, out, config, resume=resume, device=device, on_step=show)
+        report = run(processed, out, config, resume=resume, device=device, on_step=show)
     finally:
         bar.close()
-    if metrics is not None:
-        click.echo(metrics_text(metrics), nl=False)
+    if report is not None:
+        click.echo(report_text(report), nl=False)
     if main:
         click.echo(f"model: {out}")
     return 0

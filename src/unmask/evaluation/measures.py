@@ -6,6 +6,7 @@ Everywhere labels are (N,) 0 real or 1 fake, scores (N,) the higher the more lik
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +14,7 @@ from scipy.stats import norm
 
 Array = NDArray[np.float64]
 Measure = Callable[[NDArray[np.int64], Array], float | None]
-_BINS = 15
+BINS = 15
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def auc_roc(y: NDArray[np.int64], s: Array) -> float | None:
     """Area under the ROC curve; ties count half."""
     if not _both(y):
         return None
-    fpr, tpr, _ = _curve(y, s)
+    fpr, tpr, *_ = curve(y, s)
     return float(np.sum(np.diff(fpr) * (tpr[1:] + tpr[:-1])) / 2)
 
 
@@ -85,7 +86,7 @@ def average_precision(y: NDArray[np.int64], s: Array) -> float | None:
     """Sum of precision times the steps of recall, fake being positive."""
     if not _both(y):
         return None
-    _, tpr, precision = _curve(y, s)
+    _, tpr, precision, _ = curve(y, s)
     return float(np.sum(np.diff(tpr) * precision[1:]))
 
 
@@ -93,7 +94,7 @@ def equal_error_rate(y: NDArray[np.int64], s: Array) -> float | None:
     """Where the false positive rate equals the false negative rate, between points linearly."""
     if not _both(y):
         return None
-    fpr, tpr, _ = _curve(y, s)
+    fpr, tpr, *_ = curve(y, s)
     gap = fpr + tpr - 1  # rises from -1 to 1
     after = int(np.argmax(gap >= 0))
     share = -gap[after - 1] / (gap[after] - gap[after - 1])
@@ -104,12 +105,27 @@ def tpr_at_fpr(y: NDArray[np.int64], s: Array, limit: float) -> float | None:
     """The largest true positive rate of a threshold whose false positive rate is within `limit`."""
     if not _both(y):
         return None
-    fpr, tpr, _ = _curve(y, s)
+    fpr, tpr, *_ = curve(y, s)
     return float(tpr[fpr <= limit + 1e-12].max())
 
 
-def _curve(y: NDArray[np.int64], s: Array) -> tuple[Array, Array, Array]:
-    """False and true positive rate and precision at every threshold, from the highest score down.
+class Curve(NamedTuple):
+    """Rates where scores of at least `level` are called fake: first none, then ever more.
+
+    Attributes:
+        fpr, tpr: share of the reals, and of the fakes, that are called fake; from 0 to 1.
+        precision: share of fakes among what is called fake; 0 where nothing is.
+        level: the scores that occur, falling, after infinity.
+    """
+
+    fpr: Array
+    tpr: Array
+    precision: Array
+    level: Array
+
+
+def curve(y: NDArray[np.int64], s: Array) -> Curve:
+    """The rates at every threshold; both classes must occur.
 
     Our own because intervals take thousands of them.
     """
@@ -118,20 +134,30 @@ def _curve(y: NDArray[np.int64], s: Array) -> tuple[Array, Array, Array]:
     found = np.append(0, np.cumsum(y[order])[last])
     called = np.append(0, last + 1)
     real = len(y) - found[-1]
-    return (called - found) / real, found / found[-1], found / np.maximum(called, 1)
+    precision = found / np.maximum(called, 1)
+    return Curve(
+        (called - found) / real, found / found[-1], precision, np.append(np.inf, s[order][last])
+    )
 
 
-def expected_calibration_error(y: NDArray[np.int64], s: Array, bins: int = _BINS) -> float | None:
+def expected_calibration_error(y: NDArray[np.int64], s: Array) -> float | None:
     """Mean distance of score and share of fakes in bins of equal width, weighted by their sizes.
 
     Naeini, Cooper and Hauskrecht 2015 (AAAI), for the probability of fake.
     """
     if not _probabilities(s):
         return None
-    place = np.minimum((s * bins).astype(int), bins - 1)
-    count = np.bincount(place, minlength=bins)
-    total = np.bincount(place, weights=s - y, minlength=bins)
-    return float(np.abs(total).sum() / count.sum())
+    count, confidence, fakes = calibration_bins(y, s)
+    return float(np.sum(count * np.abs(confidence - fakes)) / len(s))
+
+
+def calibration_bins(y: NDArray[np.int64], s: Array) -> tuple[NDArray[np.int64], Array, Array]:
+    """(number of scores, their mean, share of fakes) of the bins that are not empty."""
+    place = np.minimum((s * BINS).astype(int), BINS - 1)
+    count = np.bincount(place, minlength=BINS)
+    full = count > 0
+    sums = [np.bincount(place, weights=w, minlength=BINS)[full] / count[full] for w in (s, y)]
+    return count[full], sums[0], sums[1]
 
 
 def _brier(y: NDArray[np.int64], s: Array) -> float | None:

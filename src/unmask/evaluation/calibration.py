@@ -1,0 +1,130 @@
+"""Scores that mean what they say: fitted on one file of scores, applied to another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar
+from sklearn.isotonic import IsotonicRegression
+
+from unmask.evaluation.measures import MEASURES
+from unmask.evaluation.metrics import choose_threshold
+from unmask.evaluation.scores import Labels, ScoredVideo, Scores, arrays
+
+_EDGE = 1e-6  # no score is surer than this
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A rising function of scores.
+
+    Attributes:
+        method: "temperature": the logit is divided by a number (Guo, Pleiss, Sun and Weinberger
+            2017); "isotonic": a staircase of least squared error (Zadrozny and Elkan 2002).
+        scores, probabilities: (K,) the function's points, linear between; for "temperature"
+            empty.
+        temperature: above 1 makes less sure; 1 for "isotonic".
+        videos: how many it was fitted on.
+    """
+
+    method: str
+    temperature: float
+    scores: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    videos: int
+
+    def apply(self, scores: ArrayLike) -> Scores:
+        """(N,) scores of 0 to 1 -> (N,) calibrated ones."""
+        s = np.asarray(scores, dtype=np.float64)
+        if self.method == "isotonic":
+            return np.interp(s, self.scores, self.probabilities)
+        return _sigmoid(_logit(s) / self.temperature)
+
+
+def fit_calibration(labels: Labels, scores: Scores, method: str) -> Calibration:
+    """Fit on scores of 0 to 1 with labels 0 or 1, both occurring.
+
+    Raises:
+        ValueError: a class is missing, or scores are no probabilities.
+    """
+    if len(set(labels.tolist())) < 2:
+        raise ValueError("calibration takes videos of both classes")
+    if scores.min() < 0 or scores.max() > 1:
+        raise ValueError("calibration takes scores of 0 to 1")
+    if method == "isotonic":
+        fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, labels)
+        xs, ys = fitted.X_thresholds_.tolist(), fitted.y_thresholds_.tolist()
+        return Calibration(method, 1.0, tuple(xs), tuple(ys), len(labels))
+    logits = _logit(scores)
+
+    def loss(log_temperature: float) -> float:
+        value = MEASURES["log_loss"](labels, _sigmoid(logits / np.exp(log_temperature)))
+        assert value is not None
+        return value
+
+    best = minimize_scalar(loss, bounds=(-4, 4), method="bounded").x
+    return Calibration(method, float(np.exp(best)), (), (), len(labels))
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What was learned on one file of scores, to be used on another.
+
+    Attributes:
+        calibration: of the scores; None leaves them as they are.
+        threshold: chosen for `goal`, of calibrated scores; None if none was asked for.
+        goal: see choose_threshold.
+    """
+
+    calibration: Calibration | None = None
+    threshold: float | None = None
+    goal: str | None = None
+
+    def apply(self, videos: Sequence[ScoredVideo]) -> list[ScoredVideo]:
+        """The same videos with calibrated scores; those of windows and frames stay as they are."""
+        if self.calibration is None:
+            return list(videos)
+        apply = self.calibration.apply
+        return [v if v.score is None else replace(v, score=float(apply(v.score))) for v in videos]
+
+
+def fit_scores(
+    held_out: Sequence[ScoredVideo],
+    reported: Sequence[ScoredVideo],
+    method: str | None = None,
+    goal: str | None = None,
+) -> Fitting:
+    """Fit a calibration, and choose a threshold, on videos that are not the reported ones.
+
+    Args:
+        held_out: what is fitted on.
+        reported: what is reported, to refuse what would flatter it.
+        method: of calibration, "temperature" or "isotonic".
+        goal: of the threshold, see choose_threshold.
+
+    Raises:
+        ValueError: a video is in both, or nothing can be fitted.
+    """
+    known = {(video.category, video.name) for video in reported}
+    shared = [video.name for video in held_out if (video.category, video.name) in known]
+    if shared:
+        raise ValueError(
+            f"{len(shared)} of its videos are among those reported ({shared[0]}): a threshold or "
+            "calibration chosen on what is reported says nothing; fit on another split"
+        )
+    labels, scores = arrays(held_out)
+    calibration = None if method is None else fit_calibration(labels, scores, method)
+    if calibration is not None:
+        scores = calibration.apply(scores)
+    threshold = None if goal is None else choose_threshold(labels, scores, goal)
+    return Fitting(calibration, threshold, goal)
+
+
+def _logit(scores: Scores) -> Scores:
+    s = np.clip(scores, _EDGE, 1 - _EDGE)
+    return np.asarray(np.log(s / (1 - s)))
+
+
+def _sigmoid(logits: Scores) -> Scores:
+    return np.asarray(1 / (1 + np.exp(-logits)))

@@ -1,0 +1,257 @@
+"""Everything that is to be said of scores, as one noun; and the files that say it."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmask.atomic import write_text
+from unmask.evaluation.calibration import Calibration, Fitting
+from unmask.evaluation.levels import Level, levels
+from unmask.evaluation.localisation import Localisation, localise
+from unmask.evaluation.measures import Difference, compare, delong
+from unmask.evaluation.metrics import (
+    Metrics,
+    OperatingPoint,
+    evaluate,
+    evaluate_as_wrong,
+    operating_points,
+)
+from unmask.evaluation.page import render
+from unmask.evaluation.plots import plot_evaluation
+from unmask.evaluation.protocols import ProtocolResult, run_protocol
+from unmask.evaluation.robustness import Cell
+from unmask.evaluation.scores import ScoredVideo, arrays, clusters, detailed_row
+from unmask.evaluation.slices import Slice, slices
+
+SUMMARY = "test_metrics_summary.json"
+DETAILS = "test_detailed_predictions.json"
+PLOTS = "evaluation_plots.png"
+REPORT = "report.json"
+PAGE = "report.html"
+Faces = Callable[[ScoredVideo], Iterable[NDArray[np.uint8]]]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A video without a score, and why."""
+
+    video: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """These scores against others of the same videos: the difference of the AUC.
+
+    Attributes:
+        videos: how many have a score in both.
+        bootstrap, delong: the difference by either test.
+    """
+
+    videos: int
+    bootstrap: Difference
+    delong: Difference
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is known of how good scores are; see the attributes' own types.
+
+    Attributes:
+        videos: how many there are, with and without a score.
+        failures: those without.
+        mean_coverage: share of sampled frames with a scored face, over the videos; None if unknown.
+        metrics: at the threshold, over the videos that have a score.
+        metrics_failures_wrong: the same with every video without a score called the wrong class.
+        goal: what the threshold was chosen for on other videos; None if it was given.
+        calibration: what was fitted on other videos and applied to these scores.
+        levels: measures of videos, windows and frames.
+        localisation: how well manipulated periods are found; None where none is known.
+        operating_points: what thresholds cost; those but the first were chosen on these very
+            scores, in hindsight.
+        slices: by category, method, resolution and face size.
+        robustness: the same videos under corruptions.
+        comparison: against other scores.
+        protocol: a published one.
+    """
+
+    videos: int
+    failures: tuple[Failure, ...]
+    mean_coverage: float | None
+    metrics: Metrics
+    metrics_failures_wrong: Metrics
+    goal: str | None
+    calibration: Calibration | None
+    levels: dict[str, Level]
+    localisation: Localisation | None
+    operating_points: tuple[OperatingPoint, ...]
+    slices: tuple[Slice, ...]
+    robustness: tuple[Cell, ...] = ()
+    comparison: Comparison | None = None
+    protocol: ProtocolResult | None = None
+
+
+def make_report(
+    videos: Sequence[ScoredVideo],
+    threshold: float = 0.5,
+    *,
+    fitting: Fitting = Fitting(),  # noqa: B008
+    robustness: Sequence[Cell] = (),
+    against: Sequence[ScoredVideo] | None = None,
+    protocol: str | None = None,
+) -> Report:
+    """Measure scores.
+
+    Args:
+        videos: with their scores, calibrated already if they are to be.
+        threshold: a score above it counts as fake.
+        fitting: what was learned on other videos.
+        robustness: see summarise.
+        against: other scores of the same videos.
+        protocol: name of a published one.
+
+    Raises:
+        ValueError: no video has a score, or none in common with `against`.
+        UsageError: no such protocol.
+    """
+    labels, scores = arrays(videos)
+    known = [video.coverage for video in videos if video.coverage is not None]
+    located = any(video.label and video.truth for video in videos)
+    return Report(
+        videos=len(videos),
+        failures=tuple(Failure(v.name, v.reason) for v in videos if v.score is None),
+        mean_coverage=float(np.mean(known)) if known else None,
+        metrics=evaluate(videos, threshold),
+        metrics_failures_wrong=evaluate_as_wrong(videos, threshold),
+        goal=fitting.goal,
+        calibration=fitting.calibration,
+        levels=levels(videos),
+        localisation=localise(videos) if located else None,
+        operating_points=tuple(
+            operating_points(labels, scores, threshold) if len(set(labels.tolist())) == 2 else ()
+        ),
+        slices=tuple(slices(videos, threshold)),
+        robustness=tuple(robustness),
+        comparison=None if against is None else compare_scores(videos, against),
+        protocol=None if protocol is None else run_protocol(protocol, videos),
+    )
+
+
+def write_evaluation(
+    folder: str | Path,
+    videos: Sequence[ScoredVideo],
+    report: Report | None = None,
+    faces: Faces = lambda video: (),
+) -> Report:
+    """Write the summary, the detailed predictions, the plots, the report and its page.
+
+    Args:
+        folder: for the files.
+        videos: with their scores.
+        report: of them; None makes it.
+        faces: gives faces of a video to show, (S, S, 3) uint8 RGB.
+
+    Raises:
+        ValueError: no video has a score.
+        FileError: a file cannot be written.
+    """
+    folder, report = Path(folder), report or make_report(videos)
+    summary = asdict(report.metrics)
+    names = ("accuracy", "precision", "recall", "f1_score", "auc_roc", "confusion_matrix")
+    details = {
+        "overall_metrics": {name: summary[name] for name in names},
+        "per_video_predictions": [detailed_row(v, report.metrics.threshold) for v in videos],
+    }
+    write_text(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+    write_text(folder / DETAILS, json.dumps(details, indent=1) + "\n")
+    write_text(folder / REPORT, json.dumps(asdict(report), indent=2) + "\n")
+    plot_evaluation(folder / PLOTS, *arrays(videos), report.metrics)
+    write_text(folder / PAGE, render(report, videos, faces))
+    return report
+
+
+def compare_scores(videos: Sequence[ScoredVideo], others: Sequence[ScoredVideo]) -> Comparison:
+    """The difference of two detectors' AUC on the videos that both have scored.
+
+    Raises:
+        ValueError: they have no video in common, disagree on a label, or a class is missing.
+    """
+    theirs = {video.name: video for video in others if video.score is not None}
+    pairs = [(v, theirs[v.name]) for v in videos if v.score is not None and v.name in theirs]
+    if not pairs:
+        raise ValueError("no video has a score in both")
+    wrong = [mine.name for mine, other in pairs if mine.label != other.label]
+    if wrong:
+        raise ValueError(f"{wrong[0]} has another label in the other file")
+    labels, mine = arrays([video for video, _ in pairs])
+    _, other = arrays([video for _, video in pairs])
+    groups = clusters([video for video, _ in pairs])
+    return Comparison(len(pairs), compare(labels, mine, other, groups), delong(labels, mine, other))
+
+
+def report_text(report: Report) -> str:
+    """A few lines for people."""
+    m = report.metrics
+    (tn, fp), (fn, tp) = m.confusion_matrix
+    lines = [
+        f"videos     {m.scored} scored, {m.failed} without a score",
+        f"accuracy   {m.accuracy:.4f}",
+        f"precision  {m.precision:.4f}",
+        f"recall     {m.recall:.4f}",
+        f"f1         {m.f1_score:.4f}",
+        f"auc-roc    {'undefined (one class)' if m.auc_roc is None else f'{m.auc_roc:.4f}'}",
+        f"confusion  {tn} real called real, {fp} real called fake, "
+        f"{fn} fake called real, {tp} fake called fake",
+    ]
+    if m.failed:
+        wrong = report.metrics_failures_wrong
+        lines.append(f"  as wrong {wrong.accuracy:.4f} accuracy, {_auc(wrong.auc_roc)}")
+    if report.goal or report.calibration:
+        fitted = f"threshold {m.threshold:.4f} for {report.goal}" if report.goal else ""
+        c = report.calibration
+        how = "" if c is None else f"{c.method} calibration on {c.videos} videos"
+        if c is not None and c.method == "temperature":
+            how += f", T = {c.temperature:.3f}"
+        lines.append("fitted on other videos: " + "; ".join(filter(None, (fitted, how))))
+    if report.localisation is not None:
+        ap = report.localisation.average_precision
+        found = ", ".join(f"AP@{iou:g} {_number(value)}" for iou, value in ap.items())
+        frames = report.localisation.frame_auc
+        lines.append(f"segments   {found}, AUC of frames in partly faked {_number(frames)}")
+    if report.comparison is not None:
+        d, low, high = (
+            report.comparison.bootstrap.difference,
+            report.comparison.bootstrap.interval.low,
+            report.comparison.bootstrap.interval.high,
+        )
+        between = "no interval" if low is None else f"95 % from {low:+.4f} to {high:+.4f}"
+        lines.append(
+            f"difference {d:+.4f} of the AUC on {report.comparison.videos} videos, {between}, "
+            f"p = {report.comparison.bootstrap.p_value:.4f} (paired bootstrap), "
+            f"{report.comparison.delong.p_value:.4f} (DeLong)"
+        )
+    if report.protocol is not None:
+        p = report.protocol
+        lines.append(
+            f"protocol   {p.name}: video {_auc(p.video_auc.value)}, "
+            f"frame {_auc(p.frame_auc.value)} ({p.protocol.frames} frames a video)"
+        )
+        lines += [f"           deviates: {deviation}" for deviation in p.deviations]
+    for cell in report.robustness:
+        name = f"{cell.kind} {cell.level}" if cell.level else "clean"
+        lines.append(
+            f"{name:12} {cell.parameter:12} {_auc(cell.auc_roc)}, {cell.failed} without a score"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _auc(value: float | None) -> str:
+    return f"AUC {_number(value)}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,165 @@
+"""A model over labelled videos -> scores beside their labels."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmask import store
+from unmask.atomic import write_text
+from unmask.corpora import VideoRecord, read_corpus
+from unmask.corruption import CLEAN, Corruption
+from unmask.data import find_processed
+from unmask.detector import Detector, Prediction
+from unmask.errors import CorpusError, FileError
+from unmask.evaluation import FrameScore, ScoredVideo, WindowScore, read_scores
+from unmask.evaluation.calibration import Fitting
+from unmask.evaluation.robustness import Cell, summarise
+from unmask.evaluation.scores import detailed_row
+from unmask.video import Video
+
+
+def labelled_videos(root: str | Path, split: str = "test") -> list[VideoRecord]:
+    """The videos of a split: `.pt` files of a preprocessed tree, or the videos of any corpus.
+
+    Args:
+        root: the tree or the corpus.
+        split: "train", "val", "test", or "all" of a corpus.
+
+    Raises:
+        CorpusError: it is neither, or has no such split.
+    """
+    root = Path(root)
+    if any((root / split).glob(f"*/*{store.SUFFIX}")):
+        return find_processed(root, split)
+    records = [r for r in read_corpus(root) if split in ("all", r.split)]
+    if not records:
+        raise CorpusError(root, f"has no {split} split; --split all takes every video")
+    return records
+
+
+def score_videos(
+    detector: Detector,
+    records: list[VideoRecord],
+    corruption: Corruption = CLEAN,
+    on_progress: Callable[[int, int], None] = lambda finished, total: None,
+) -> list[ScoredVideo]:
+    """Judge labelled videos; those that cannot be scored have a reason and no score."""
+    scored = []
+    predictions = detector.predict_many((record.path for record in records), corruption)
+    for record, prediction in zip(records, predictions, strict=True):
+        scored.append(scored_video(record, prediction))
+        on_progress(len(scored), len(records))
+    return scored
+
+
+def score_grid(
+    detector: Detector,
+    records: list[VideoRecord],
+    clean: list[ScoredVideo],
+    corruptions: list[Corruption],
+    fitting: Fitting,
+    threshold: float,
+    out: str | Path,
+    on_progress: Callable[[int, int], None] = lambda finished, total: None,
+) -> list[Cell]:
+    """Judge the videos under every corruption.
+
+    What is finished is kept in `out/corrupted/`, and taken from there when it is run again with
+    the same weights and videos.
+
+    Args:
+        detector: the judge.
+        records: the videos; of `.pt` files none can be scored.
+        clean: their scores without corruption.
+        corruptions: see unmask.corruption.
+        fitting: applied to all scores.
+        threshold: a score above it counts as fake.
+        out: folder of the evaluation.
+        on_progress: called with (finished, total) corruptions.
+    """
+    cells = [summarise("none", 0, "", fitting.apply(clean), threshold)]
+    for number, c in enumerate(corruptions):
+        file = Path(out) / "corrupted" / f"{c.kind}_{c.level}.json"
+        videos = _finished(file, detector, records)
+        if videos is None:
+            videos = score_videos(detector, records, c)
+            rows = [detailed_row(video, threshold) for video in videos]
+            content = {"model": detector.model.sha256, "per_video_predictions": rows}
+            write_text(file, json.dumps(content) + "\n")
+        cells.append(summarise(c.kind, c.level, c.parameter, fitting.apply(videos), threshold))
+        on_progress(number + 1, len(corruptions))
+    return cells
+
+
+def _finished(
+    file: Path, detector: Detector, records: list[VideoRecord]
+) -> list[ScoredVideo] | None:
+    """The scores in a file if they are this model's of these videos."""
+    if not file.exists():
+        return None
+    videos = read_scores(file)
+    same = [video.name for video in videos] == [record.path.stem for record in records]
+    model = json.loads(file.read_text(encoding="utf-8")).get("model")
+    return videos if same and model == detector.model.sha256 else None
+
+
+def scored_video(record: VideoRecord, prediction: Prediction) -> ScoredVideo:
+    """A prediction beside its label, with what is known of the video."""
+    faces: dict[float, float] = {}
+    for face in prediction.timeline:
+        faces[face.time] = max(face.score, faces.get(face.time, 0.0))
+    resolution, face_size = _sizes(record.path)
+    return ScoredVideo(
+        name=record.path.stem,
+        label=record.label,
+        score=prediction.confidence,
+        category=record.category,
+        segments=prediction.segments,
+        num_windows=len(prediction.windows),
+        coverage=prediction.coverage,
+        reason=prediction.reason,
+        input_type="preprocessed" if record.path.suffix == store.SUFFIX else "video",
+        cluster=next(iter(record.identities), record.source),
+        method=record.method,
+        truth=record.segments,
+        windows=tuple(WindowScore(w.start, w.end, w.score) for w in prediction.windows),
+        frames=tuple(FrameScore(*item) for item in sorted(faces.items())),
+        resolution=resolution,
+        face_size=face_size,
+        path=record.path,
+    )
+
+
+def _sizes(path: Path) -> tuple[int | None, float | None]:
+    """(resolution, face size) as far as the file tells without a search for faces."""
+    try:
+        if path.suffix == store.SUFFIX:
+            video = store.read(path)
+            return video.resolution, video.face_size
+        with Video(path) as stream:
+            return min(stream.info.width, stream.info.height), None
+    except FileError:
+        return None, None
+
+
+def telling_faces(video: ScoredVideo, count: int = 5) -> Iterator[NDArray[np.uint8]]:
+    """Up to `count` faces of a preprocessed video that speak for its score, in order of time.
+
+    Those with the highest scores where it was called fake, with the lowest where real; each
+    (S, S, 3) uint8 RGB. Nothing where there is no `.pt`.
+    """
+    if video.path is None or video.path.suffix != store.SUFFIX or video.score is None:
+        return
+    sign = -1 if video.score > 0.5 else 1
+    best = sorted(video.frames, key=lambda frame: sign * frame.score)[:count]
+    times = sorted(frame.time for frame in best)
+    tracks = store.read(video.path).tracks
+    for time in times:
+        for track in tracks:
+            (found,) = np.nonzero(track.times == time)
+            if len(found):
+                yield np.ascontiguousarray(track.crops[found[0]])
+                break
