@@ -105,7 +105,7 @@ def operating_points(labels: Labels, scores: Scores, threshold: float) -> list[O
     Raises:
         ValueError: a class is missing.
     """
-    points = [_point(f"in use ({threshold:g})", threshold, labels, scores)]
+    points = [_point("in use", threshold, labels, scores)]
     for goal in ("eer", "accuracy", *(f"fpr={limit:g}" for limit in _FPR_LIMITS)):
         points.append(_point(goal, choose_threshold(labels, scores, goal), labels, scores))
     return points

@@ -76,7 +76,7 @@ def draw_log_roc(axes: Axes, labels: Labels, scores: Scores) -> None:
         )
         if least > _LOWEST_FPR:
             axes.axvspan(_LOWEST_FPR, least, color="0.9", label="less than one real video")
-            axes.legend(loc="lower right")
+            axes.legend(loc="upper left")
     axes.set(title="ROC curve, few false alarms", xlabel="false positive rate (log)")
     axes.set(ylabel="true positive rate", xscale="log", xlim=(_LOWEST_FPR, 1), ylim=(-0.02, 1.02))
 
@@ -120,7 +120,8 @@ def draw_histogram(axes: Axes, labels: Labels, scores: Scores, threshold: float)
     axes.axvline(threshold, color="black", linestyle=":", label=f"threshold {threshold:.3g}")
     axes.set(title="Confidence", xlabel="confidence that the video is fake", ylabel="videos")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="upper center")
+    axes.set_ylim(top=1.35 * axes.get_ylim()[1])  # room for the legend
+    axes.legend(loc="upper center", ncols=3, fontsize="small")
 
 
 def draw_reliability(axes: Axes, labels: Labels, scores: Scores) -> None:
@@ -136,6 +137,7 @@ def draw_reliability(axes: Axes, labels: Labels, scores: Scores) -> None:
             axes.annotate(
                 str(n), (x, y), (0, 7 if up else -7), textcoords="offset points",
                 ha="center", va="bottom" if up else "top", fontsize=8,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
             )  # fmt: skip
         axes.set_title(f"Reliability ({BINS} bins, number of videos)")
     axes.set(xlabel="confidence that the video is fake", ylabel="share of fakes")

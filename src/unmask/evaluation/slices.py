@@ -11,6 +11,7 @@ from unmask.evaluation.scores import ScoredVideo, arrays, clusters
 
 _RESOLUTIONS = (0, 360, 480, 720, 1080, 2160)
 _FACE_SIZES = (0, 48, 96, 160, 256)
+_FEWEST = 5  # of a class, for an interval that means something
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Slice:
         real, fake, failed: how many have a score, by class, and how many none.
         accuracy: at the threshold; None if none has a score.
         auc_roc: of its fakes against its reals; None unless both classes are there.
-        interval: of the AUC, 95 %.
+        interval: of the AUC, 95 %; none where a class has fewer than five videos.
         against: "own", or "all" where the other class is that of the whole file, since the slice
             has one class only.
     """
@@ -78,7 +79,7 @@ def _slice(
     y, s = arrays(compared)
     area = auc_roc(y, s) if len(y) else None
     interval = Interval(None, None)
-    if area is not None:
+    if area is not None and min((y == 0).sum(), (y == 1).sum()) >= _FEWEST:
         drawn = intervals(y, s, clusters(compared), ["auc_roc"], resamples=resamples)
         interval = drawn["auc_roc"]
     failed = len(inside) - len(labels)
