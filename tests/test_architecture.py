@@ -19,7 +19,7 @@ ROWS = [
     {"faces", "corpora", "corruption", "evaluation"},
     {"store"},
     {"models", "preprocess", "synth"},
-    {"features", "settings"},
+    {"features", "manifest", "settings"},
     {"data"},
     {"sheet", "detector"},
     {"checkpoints", "distributed", "losses", "report", "scoring"},

@@ -17,9 +17,10 @@ from unmask.augment import Augmentation
 from unmask.corpora import TABLE, VideoRecord, label_of, read_table
 from unmask.errors import CorpusError, StoreError, UsageError
 from unmask.features import FeatureCache
+from unmask.manifest import read_entries
 from unmask.sampling import Draw
 from unmask.spec import FaceSpec
-from unmask.store import ProcessedVideo
+from unmask.store import ProcessedVideo, track_windows
 from unmask.windows import Window
 
 
@@ -64,14 +65,14 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
         self.broken: list[StoreError] = []
         self._rows: list[tuple[VideoRecord, int]] = []
         specs: dict[FaceSpec, Path] = {}
-        for record in find_processed(root_dir, split):
-            try:
-                video = store.read(record.path)
-            except StoreError as error:
-                self.broken.append(error)
+        records = find_processed(root_dir, split)
+        entries = read_entries(root_dir, (record.path for record in records))
+        for record, entry in zip(records, entries.values(), strict=True):
+            if isinstance(entry, StoreError):
+                self.broken.append(entry)
                 continue
-            specs.setdefault(video.spec, record.path)
-            for number, (_, window) in enumerate(video.windows):
+            specs.setdefault(entry.spec, record.path)
+            for number, (_, window) in enumerate(track_windows(entry.faces, entry.spec)):
                 if short == "pad" or window.mask.all():
                     self._rows.append((record, number))
         folder = Path(root_dir) / split
@@ -129,6 +130,10 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
         """
         record, number = self._rows[index]
         video = store.read(record.path)
+        if number >= len(video.windows):
+            raise StoreError(
+                record.path, "holds fewer windows than manifest.json says; remove that"
+            )
         track, window = video.windows[number]
         if cache is None:
             faces = torch.from_numpy(change.apply(store.window_faces(video, track, window)))

@@ -92,11 +92,7 @@ class ProcessedVideo:
     @cached_property
     def windows(self) -> list[tuple[int, Window]]:
         """(index of the track, window), track by track."""
-        return [
-            (index, window)
-            for index, track in enumerate(self.tracks)
-            for window in make_windows(len(track), self.spec.sequence_length, self.spec.overlap)
-        ]
+        return track_windows(map(len, self.tracks), self.spec)
 
     @property
     def face_size(self) -> float | None:
@@ -110,6 +106,15 @@ class ProcessedVideo:
     def coverage(self) -> float:
         """Share of the sampled frames that hold at least one face, 0 to 1."""
         return coverage([track.times for track in self.tracks], self.sampled)
+
+
+def track_windows(faces: Iterable[int], spec: FaceSpec) -> list[tuple[int, Window]]:
+    """(index of the track, window), track by track, of tracks of so many faces."""
+    return [
+        (index, window)
+        for index, count in enumerate(faces)
+        for window in make_windows(count, spec.sequence_length, spec.overlap)
+    ]
 
 
 def coverage(times: Iterable[NDArray[np.float64]], sampled: int) -> float:

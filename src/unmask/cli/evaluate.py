@@ -52,8 +52,8 @@ def evaluate(
 ) -> int:
     """Write metrics, predictions, pictures and a report.
 
-    The videos are a split of a tree of .pt files, or of a corpus of videos, judged by --model; or
-    a .csv or .json of scores with labels, of any detector.
+    With --model, the videos are a split of a tree of .pt files or of a corpus of videos, which
+    the model judges; without, a .csv or .json of scores with labels, of any detector.
     """
     from functools import partial
 
@@ -71,7 +71,7 @@ def evaluate(
         raise UsageError("--goal chooses a threshold, and --threshold gives one: take either")
     corruptions = grid(corrupt) if corrupt else []
     judge, records = None, []
-    if Path(source).is_dir():
+    if model is not None or Path(source).is_dir():
         if model is None:
             raise UsageError("videos take a model: name one with --model")
         detector = Detector.from_pretrained(model, device=device, limits=Limits(timeout=timeout))
