@@ -39,7 +39,7 @@ def main() -> None:
         seconds = []
         for _ in range(6):
             begun = time.perf_counter()
-            dataset = DeepfakeWindowDataset(folder, "train", short="pad")
+            dataset = DeepfakeWindowDataset(folder, "train")
             seconds.append(time.perf_counter() - begun)
         print(f"{args.videos} videos, {len(dataset)} windows of {dataset.spec.image_size} px")
         print(f"first indexing {seconds[0]:.2f} s")

@@ -21,7 +21,7 @@ ROWS = [
     {"models", "preprocess", "synth"},
     {"features", "manifest", "settings"},
     {"data"},
-    {"sheet", "detector"},
+    {"sheet", "detector", "footage"},
     {"checkpoints", "distributed", "losses", "report", "scoring"},
     {"learner"},
     {"train"},

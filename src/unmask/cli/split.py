@@ -1,8 +1,13 @@
 """unmask split: a corpus -> train, val and test."""
 
+import logging
 from collections import Counter
 
 import click
+
+from unmask.cli import options
+
+log = logging.getLogger("unmask")
 
 
 @click.command(short_help="A corpus -> train, val and test.")
@@ -24,7 +29,11 @@ import click
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--copy", is_flag=True, help="Copy the videos instead of linking to them.")
 @click.option("--drop-leaks", is_flag=True, help="Leave out of train what val or test share.")
+@click.option("--faces", is_flag=True, help="Look for near-duplicate faces, too; slow for videos.")
+@options.workers
+@click.pass_obj
 def split(
+    quiet: bool,
     raw: str,
     split: str | None,
     corpus: str | None,
@@ -33,12 +42,14 @@ def split(
     seed: int,
     copy: bool,
     drop_leaks: bool,
+    faces: bool,
+    workers: int,
 ) -> int:
     """Lay out RAW as SPLIT/{train,val,test}/<category>/, and say what the splits share.
 
     RAW is a corpus: Celeb-DF, FaceForensics++, DFDC, FakeAVCeleb, LAV-DF, AV-Deepfake1M, folders
-    real/ and fake/ (also below train/, val/ and test/), or a .csv. Without SPLIT nothing is
-    written.
+    real/ and fake/ (also below train/, val/ and test/), or a .csv. A preprocessed tree does as
+    well. Without SPLIT nothing is written.
     """
     import json
     from dataclasses import asdict
@@ -48,7 +59,15 @@ def split(
     from unmask.atomic import write_text
     from unmask.corpora.leaks import LEAKS, shares
 
-    records = corpora.split_records(corpora.read_corpus(raw, corpus), by, ratios, seed)
+    records = corpora.read_corpus(raw, corpus)
+    if faces:
+        from unmask.footage import find_footage
+
+        move = options.progress("faces", quiet)
+        records, failed = find_footage(records, workers, move)
+        for outcome in failed:
+            log.warning("not looked at: %s", outcome.error)
+    records = corpora.split_records(records, by, ratios, seed)
     if drop_leaks:
         before = len(records)
         records = corpora.drop_leaks(records)
@@ -61,7 +80,8 @@ def split(
     counts = Counter((record.split, record.label) for record in records)
     for name in corpora.SPLITS:
         click.echo(f"{name:5}  {counts[name, 0]:5} real  {counts[name, 1]:5} fake")
-    for kind, people in (("identity", "people"), ("source", "recordings")):
+    kinds = [("identity", "people"), ("source", "recordings")]
+    for kind, people in kinds + [("footage", "recordings by their faces")] * faces:
         shared, of = shares(records, kind)
         known = f"{shared} of {of} {people} of the test split are in train or val, too"
         click.echo(f"leaks  {known if of else f'no {people} are known'}")

@@ -24,14 +24,17 @@ def matches(path: Path) -> bool:
 
 
 def read(path: Path) -> list[VideoRecord]:
-    """The folder is the label; a table of ours beside the folders knows the rest."""
+    """The folder is the label; a table of ours beside the folders knows the rest.
+
+    Where there are no videos but preprocessed faces, those are read.
+    """
     table = path / TABLE
     known = {row.path: row for row in read_table(table)} if table.exists() else {}
     records = []
     for split in (None, *SPLITS):
         folders = _own(path) if split is None else _categories(path / split)
         for folder in folders:
-            for video in find_videos(folder):
+            for video in find_videos(folder) or sorted(folder.glob("*.pt")):
                 label = label_of(folder.name) or 0
                 source = None if label else video.stem
                 fresh = VideoRecord(video, label, folder.name, source=source, split=split)

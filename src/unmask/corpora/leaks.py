@@ -11,11 +11,11 @@ LEAKS = "leaks.json"
 
 @dataclass(frozen=True)
 class Leak:
-    """A person or a recording that occurs in more than one split.
+    """A person, a recording or footage that occurs in more than one split.
 
     Attributes:
-        kind: "identity" or "source".
-        name: of the person, or of the recording.
+        kind: "identity", "source" or "footage".
+        name: of the person, of the recording, or of the first video with that footage.
         videos: how many videos it occurs in, by split; only splits in which it occurs.
     """
 

@@ -61,7 +61,11 @@ def _groups(records: Sequence[VideoRecord], by: str) -> list[list[VideoRecord]]:
             key = parent[key]
         return key
 
-    kinds = {"identity": ("identity", "source"), "source": ("source",), "random": ()}[by]
+    kinds = {
+        "identity": ("identity", "source", "footage"),
+        "source": ("source", "footage"),
+        "random": (),
+    }[by]
 
     def keys(index: int, record: VideoRecord) -> list[tuple[str, str]]:
         return [key for key in record.kin if key[0] in kinds] or [("video", str(index))]

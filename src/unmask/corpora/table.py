@@ -36,6 +36,8 @@ class VideoRecord:
         method: how a fake was made.
         split: "train", "val" or "test" where that is settled.
         segments: (start, end) in seconds of what is manipulated; None if unknown.
+        footage: what it shows as others do, told by its faces (see unmask.footage); None if
+            nobody looked, or nothing is shared.
     """
 
     path: Path
@@ -46,12 +48,14 @@ class VideoRecord:
     method: str | None = None
     split: str | None = None
     segments: tuple[tuple[float, float], ...] | None = None
+    footage: str | None = None
 
     @property
     def kin(self) -> list[tuple[str, str]]:
-        """What ties it to other videos: ("identity", name) of its people, ("source", name)."""
-        source = [("source", self.source)] if self.source else []
-        return [("identity", name) for name in self.identities] + source
+        """What ties it to others: ("identity", name) of its people, ("source", name), "footage"."""
+        kinds = (("source", self.source), ("footage", self.footage))
+        own = [(kind, name) for kind, name in kinds if name]
+        return [("identity", name) for name in self.identities] + own
 
 
 def label_of(category: str) -> int | None:

@@ -1,0 +1,85 @@
+"""The same footage under other names, found by its faces."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Image, MakeClip, random_video
+
+from unmask import store
+from unmask.corpora import VideoRecord, drop_leaks, find_leaks, read_corpus, split_records
+from unmask.corruption import Corruption
+from unmask.faces import FaceTrack
+from unmask.footage import find_footage, fingerprint, same_footage
+from unmask.store import ProcessedVideo
+from unmask.video import Frame
+
+
+def of_faces(crops: list[Image]) -> ProcessedVideo:
+    video = random_video([len(crops)])
+    small = np.stack(crops)
+    (track,) = video.tracks
+    spec = replace(video.spec, image_size=small.shape[1])
+    return replace(video, spec=spec, tracks=(FaceTrack(0, track.times, track.boxes, small),))
+
+
+@pytest.fixture
+def tree(tmp_path: Path, photo: Image) -> Path:
+    """A face in train, the same face badly encoded in test, and others that are nothing alike."""
+    face = np.ascontiguousarray(photo[20:180, 140:300])
+    (worse,) = Corruption("jpeg", 5).frames(iter([Frame(0, 0.0, face)]))
+    upright = np.ascontiguousarray(face[::-1])
+    store.write(tmp_path / "train/real/a.pt", of_faces([face] * 3))
+    store.write(tmp_path / "test/fake/b.pt", of_faces([upright, worse.rgb]))
+    store.write(tmp_path / "train/fake/c.pt", random_video([5], seed=1))
+    store.write(tmp_path / "test/real/d.pt", random_video([5], seed=2))
+    store.write(tmp_path / "val/real/e.pt", random_video([], seed=2))
+    return tmp_path
+
+
+def test_the_same_face_in_two_splits_is_a_leak(tree: Path) -> None:
+    records, failed = find_footage(read_corpus(tree))
+    assert failed == []
+    (leak,) = (leak for leak in find_leaks(records) if leak.kind == "footage")
+    assert leak.videos == {"train": 1, "test": 1}
+    left = {record.path.stem for record in drop_leaks(records)}
+    assert left == {"b", "c", "d", "e"}
+    by_source = {r.path.stem: r.split for r in split_records(records, "source")}
+    assert by_source["a"] == by_source["b"]
+
+
+def test_one_that_cannot_be_read_is_said_and_the_others_compared(tree: Path) -> None:
+    (tree / "train/fake/c.pt").write_bytes(b"no tensor")
+    records, failed = find_footage(read_corpus(tree))
+    assert [outcome.item.stem for outcome in failed] == ["c"]
+    assert [r.path.stem for r in records if r.footage] == ["a", "b"]
+
+
+def test_videos_are_searched_for_faces(tmp_path: Path, make_clip: MakeClip) -> None:
+    clip = make_clip(tmp_path / "a.mp4")
+    shutil.copy(clip, tmp_path / "b.mp4")
+    records = [VideoRecord(tmp_path / f"{name}.mp4", 0, "real") for name in "ab"]
+    found, _ = find_footage(records, workers=2)
+    assert found[0].footage == found[1].footage == "footage of a"
+    rows = fingerprint(clip)
+    assert rows.shape == (3, 256)
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_groups_are_the_connected_components() -> None:
+    """Against a search through the graph, on random sparse resemblances."""
+    rng = np.random.default_rng(0)
+    basis = np.eye(64, 256, dtype=np.float32)
+    kinds = [rng.choice(64, rng.integers(0, 3), replace=False) for _ in range(40)]
+    groups = same_footage([basis[kind] for kind in kinds])
+    for a in range(40):
+        reached, rim = {a}, [a]
+        while rim:
+            k = rim.pop()
+            near = {b for b in range(40) if set(kinds[k]) & set(kinds[b])} - reached
+            reached |= near
+            rim += near
+        assert {b for b in range(40) if groups[b] == groups[a]} == reached
+        assert groups[a] == min(reached)
