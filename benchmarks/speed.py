@@ -68,7 +68,7 @@ def ours(job: str, clip: Path, out: Path) -> dict[str, Any]:
     config = small if job == "predict-small" else ModelConfig()
     bundle = Bundle("untrained", DeepfakeNet(config).eval(), FaceSpec(), Decision())
     detector = Detector(bundle)
-    assert detector._preprocessor  # the literal side has loaded its MTCNN, too
+    assert detector.preprocessor  # the literal side has loaded its MTCNN, too
     started = time.perf_counter()
     prediction = detector.predict(clip)
     return {"seconds": time.perf_counter() - started, "windows": len(prediction.windows)}

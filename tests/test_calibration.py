@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from unmask.errors import UsageError
 from unmask.evaluation import ScoredVideo
 from unmask.evaluation.calibration import fit_calibration, fit_scores
 from unmask.evaluation.measures import MEASURES
@@ -89,9 +90,9 @@ def test_a_threshold_does_what_it_was_chosen_for(goal: str) -> None:
         assert tpr >= max(t for f, t in rates if f <= limit)
 
 
-@pytest.mark.parametrize("goal", ["f1", "fpr=2", "fpr=x", "fpr"])
+@pytest.mark.parametrize("goal", ["f1", "fpr=2", "fpr=x", "fpr", "fpr=nan", ""])
 def test_an_impossible_goal_is_named(goal: str) -> None:
-    with pytest.raises(ValueError, match=r"goal|rate|float"):
+    with pytest.raises(UsageError, match="a goal is accuracy, eer, or"):
         choose_threshold(*overconfident(0, 50), goal)
     with pytest.raises(ValueError, match="both classes"):
         choose_threshold(np.array([1, 1]), np.array([0.1, 0.2]), "eer")

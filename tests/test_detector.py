@@ -48,7 +48,7 @@ def test_scores_are_those_of_the_network_on_each_window(detector: Detector, bund
 def test_lower_precision_is_given_up_where_it_moves_a_score(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "unmask")
+    caplog.set_level("DEBUG", "unmask")
     video = random_video([21])
     monkeypatch.setattr("unmask.detector.fast_precision", lambda device: "bfloat16")
     fast = Detector(bundle).judge(video)

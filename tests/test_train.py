@@ -1,6 +1,7 @@
 import json
 import shutil
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ def test_resumed_is_as_if_never_interrupted(
 ) -> None:
     train(processed, tmp_path, config(epochs=1, workers=workers))
     train(processed, tmp_path, config(workers=workers), resume=True)
+    assert active_children() == []  # they ignore signals: left over, they would keep us from ending
     one, other = (weights(folder / "model_epoch_3.pth") for folder in (run, tmp_path))
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert (run / "history.jsonl").read_text() == (tmp_path / "history.jsonl").read_text()

@@ -232,6 +232,17 @@ def _leave_signals(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def stop_workers(loader: "DataLoader[Batch]") -> None:
+    """End the processes of a loader.
+
+    They ignore signals, so left to the garbage collector they could keep the program from ending.
+    """
+    iterator = loader._iterator
+    if iterator is not None and loader.num_workers:
+        iterator._shutdown_workers()  # type: ignore[attr-defined]
+        loader._iterator = None
+
+
 def _collate(items: "list[Sample | StoreError]", refill: bool) -> Batch:
     samples = [item for item in items if not isinstance(item, StoreError)]
     broken = tuple(item for item in items if isinstance(item, StoreError))

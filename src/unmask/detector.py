@@ -33,11 +33,19 @@ _WINDOWS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class ScoredFace:
-    """The score of one sampled face: time in seconds, score 0 (real) to 1 (fake)."""
+    """The score of one sampled face.
+
+    Attributes:
+        time: seconds.
+        score: 0 (real) to 1 (fake).
+        track: whose face.
+        box: x0, y0, x1, y1 in pixels of the upright frame.
+    """
 
     time: float
     score: float
     track: int
+    box: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -107,11 +115,8 @@ class _Encoded:
     """A track as the network's second half takes it: a row of features a face."""
 
     times: list[float]
+    boxes: list[NDArray[np.float32]]
     features: list[Tensor]
-
-    def add(self, time: float, features: Tensor) -> None:
-        self.times.append(time)
-        self.features.append(features)
 
 
 class Detector:
@@ -159,7 +164,8 @@ class Detector:
         return cls(load_bundle(model), people, device, limits)
 
     @cached_property
-    def _preprocessor(self) -> VideoPreprocessor:
+    def preprocessor(self) -> VideoPreprocessor:
+        """Makes of a video what the model was trained on."""
         return VideoPreprocessor.from_spec(self._spec, str(self.device), self._limits)
 
     def predict(self, path: str | Path, corruption: Corruption = CLEAN) -> Prediction:
@@ -182,7 +188,7 @@ class Detector:
             if wrong:
                 raise StoreError(path, f"does not fit the model: made with {', '.join(wrong)}")
             return self.judge(video, str(path))
-        stream = self._preprocessor.stream(path, corruption)
+        stream = self.preprocessor.stream(path, corruption)
         groups = batched(stream, self._at_once)
         first = next(groups, [])
         precision = self._choose_precision([crop.rgb for crop in first])
@@ -193,7 +199,10 @@ class Detector:
         tracks: dict[int, _Encoded] = {}
         for crops, features in threaded(encode, chain([first], groups), self._threads):
             for crop, row in zip(crops, features, strict=True):
-                tracks.setdefault(crop.track, _Encoded([], [])).add(crop.time, row)
+                track = tracks.setdefault(crop.track, _Encoded([], [], []))
+                track.times.append(crop.time)
+                track.boxes.append(crop.box)
+                track.features.append(row)
         summary = stream.summary
         return self._judge(str(path), summary, [tracks[track] for track in summary.kept])
 
@@ -214,7 +223,7 @@ class Detector:
         groups = threaded(encode, batched(crops, self._at_once), self._threads)
         features = (row for group in groups for row in group)
         tracks = [
-            _Encoded(list(track.times), list(islice(features, len(track.times))))
+            _Encoded(list(track.times), list(track.boxes), list(islice(features, len(track))))
             for track in video.tracks
         ]
         return self._judge(name or video.video, video, tracks)
@@ -269,7 +278,10 @@ class Detector:
         confidence = float(smooth.max() if decision.aggregate == "max" else smooth.mean())
         return (
             ScoredTrack(number, float(times[0]), float(times[-1]), confidence),
-            [ScoredFace(float(t), float(s), number) for t, s in zip(times, curve, strict=True)],
+            [
+                ScoredFace(float(time), float(score), number, _pixels(box))
+                for time, score, box in zip(times, curve, track.boxes, strict=True)
+            ],
             [
                 ScoredWindow(start, end, float(score), number)
                 for start, end, score in zip(starts, ends, scores, strict=True)
@@ -323,6 +335,11 @@ class Detector:
 
     def _failed(self, name: str, reason: str) -> Prediction:
         return Prediction(name, "failed", None, (), (), (), (), 0.0, self.model, reason)
+
+
+def _pixels(box: NDArray[np.float32]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = (round(float(side), 1) for side in box)
+    return x0, y0, x1, y1
 
 
 def _verdict(confidence: float, decision: Decision) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +47,10 @@ def rehearse(data: str | Path, config: Config | None = None, device: str = "auto
     Raises:
         UnmaskError: whatever would stop the training run at its beginning.
     """
-    with process_group(device) as group:
-        run = Run(Path(data), config or make_config(), group)
+    with (
+        process_group(device) as group,
+        closing(Run(Path(data), config or make_config(), group)) as run,
+    ):
         times = [time.monotonic()]
 
         def enough(progress: Progress) -> None:

@@ -111,7 +111,7 @@ def scored_video(record: VideoRecord, prediction: Prediction) -> ScoredVideo:
     faces: dict[float, float] = {}
     for face in prediction.timeline:
         faces[face.time] = max(face.score, faces.get(face.time, 0.0))
-    resolution, face_size = _sizes(record.path)
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (f.box for f in prediction.timeline)]
     return ScoredVideo(
         name=record.path.stem,
         label=record.label,
@@ -127,37 +127,39 @@ def scored_video(record: VideoRecord, prediction: Prediction) -> ScoredVideo:
         truth=record.segments,
         windows=tuple(WindowScore(w.start, w.end, w.score) for w in prediction.windows),
         frames=tuple(FrameScore(*item) for item in sorted(faces.items())),
-        resolution=resolution,
-        face_size=face_size,
+        resolution=_resolution(record.path),
+        face_size=float(np.median(np.sqrt(np.maximum(areas, 0)))) if areas else None,
         path=record.path,
     )
 
 
-def _sizes(path: Path) -> tuple[int | None, float | None]:
-    """(resolution, face size) as far as the file tells without a search for faces."""
+def _resolution(path: Path) -> int | None:
+    """Shorter side of the frames in pixels, where the file tells."""
     try:
         if path.suffix == store.SUFFIX:
-            video = store.read(path)
-            return video.resolution, video.face_size
+            return store.read(path).resolution
         with Video(path) as stream:
-            return min(stream.info.width, stream.info.height), None
+            return min(stream.info.width, stream.info.height)
     except FileError:
-        return None, None
+        return None
 
 
-def telling_faces(video: ScoredVideo, count: int = 5) -> Iterator[NDArray[np.uint8]]:
-    """Up to `count` faces of a preprocessed video that speak for its score, in order of time.
+def telling_faces(
+    detector: Detector, video: ScoredVideo, count: int = 5
+) -> Iterator[NDArray[np.uint8]]:
+    """Up to `count` faces of a scored video that speak for its score, in order of time.
 
     Those with the highest scores where it was called fake, with the lowest where real; each
-    (S, S, 3) uint8 RGB. Nothing where there is no `.pt`.
+    (S, S, 3) uint8 RGB. Videos are searched for faces once more.
     """
-    if video.path is None or video.path.suffix != store.SUFFIX or video.score is None:
+    if video.path is None or video.score is None:
         return
     sign = -1 if video.score > 0.5 else 1
     best = sorted(video.frames, key=lambda frame: sign * frame.score)[:count]
-    times = sorted(frame.time for frame in best)
-    tracks = store.read(video.path).tracks
-    for time in times:
+    preprocessed = video.path.suffix == store.SUFFIX
+    read = store.read if preprocessed else detector.preprocessor.process_video
+    tracks = read(video.path).tracks
+    for time in sorted(frame.time for frame in best):
         for track in tracks:
             (found,) = np.nonzero(track.times == time)
             if len(found):

@@ -95,14 +95,6 @@ class ProcessedVideo:
         return track_windows(map(len, self.tracks), self.spec)
 
     @property
-    def face_size(self) -> float | None:
-        """Median of the square root of the boxes' area, in pixels; None without a face."""
-        if not self.tracks:
-            return None
-        x0, y0, x1, y1 = np.concatenate([track.boxes for track in self.tracks]).T
-        return float(np.median(np.sqrt(np.maximum((x1 - x0) * (y1 - y0), 0))))
-
-    @property
     def coverage(self) -> float:
         """Share of the sampled frames that hold at least one face, 0 to 1."""
         return coverage([track.times for track in self.tracks], self.sampled)

@@ -5,7 +5,9 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +25,14 @@ from unmask.checkpoints import (
     save_unfinished,
     write_scalars,
 )
-from unmask.data import Batch, DeepfakeWindowDataset, Sample, TrainingWindows, training_loader
+from unmask.data import (
+    Batch,
+    DeepfakeWindowDataset,
+    Sample,
+    TrainingWindows,
+    stop_workers,
+    training_loader,
+)
 from unmask.detector import Detector
 from unmask.distributed import Group, process_group
 from unmask.errors import CorpusError, ModelError, UnmaskError, UsageError
@@ -103,8 +112,10 @@ def train(
     last = latest_checkpoint(out)
     if last and not resume:
         raise UsageError(f"{out} holds checkpoints: resume, or choose another folder")
-    with process_group(device) as group:
-        run = Run(Path(data), config, group, out, last)
+    with (
+        process_group(device) as group,
+        closing(Run(Path(data), config, group, out, last)) as run,
+    ):
         history = list(run.position.history)
         with collect_signals() as signals:
             while not _finished(history, settings):
@@ -276,6 +287,11 @@ class Run:
         accuracy = float(((logits.window > 0) == (truth > 0.5)).float().mean())
         return float(loss), accuracy, auc(truth.numpy(), logits.window.numpy())
 
+    def close(self) -> None:
+        """End the loaders' processes."""
+        for loader in (self._train, self._val):
+            stop_workers(loader)
+
     def _samples(self, loader: "DataLoader[Batch]") -> Iterator[Sample | None]:
         """Batches on the device; None for one of which nothing can be read."""
         for batch in loader:
@@ -348,7 +364,9 @@ def evaluate_best(data: str | Path, out: str | Path, device: str = "auto") -> Re
     try:
         detector = Detector.from_pretrained(out, device=device)
         videos = score_videos(detector, labelled_videos(data))
-        return write_evaluation(Path(out) / "evaluation", videos, faces=telling_faces)
+        return write_evaluation(
+            Path(out) / "evaluation", videos, faces=partial(telling_faces, detector)
+        )
     except (CorpusError, ValueError) as error:
         log.warning("not evaluated: %s", error)
         return None

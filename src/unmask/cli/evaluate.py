@@ -55,13 +55,19 @@ def evaluate(
     With --model, the videos are a split of a tree of .pt files or of a corpus of videos, which
     the model judges; without, a .csv or .json of scores with labels, of any detector.
     """
-    from functools import partial
-
     from unmask.corruption import grid
     from unmask.detector import Detector
     from unmask.errors import CorpusError, UsageError
-    from unmask.evaluation import make_report, read_scores, report_text, write_evaluation
+    from unmask.evaluation import (
+        ScoredVideo,
+        make_report,
+        read_scores,
+        report_text,
+        write_evaluation,
+    )
     from unmask.evaluation.calibration import Fitting, fit_scores
+    from unmask.evaluation.metrics import check_goal
+    from unmask.evaluation.protocols import find_protocol
     from unmask.scoring import labelled_videos, score_grid, score_videos, telling_faces
     from unmask.video import Limits
 
@@ -69,40 +75,48 @@ def evaluate(
         raise UsageError("--fit takes --goal, --calibrate or both, and they take --fit")
     if goal is not None and threshold is not None:
         raise UsageError("--goal chooses a threshold, and --threshold gives one: take either")
+    if model is None and Path(source).is_dir():
+        raise UsageError("videos take a model: name one with --model")
+    # Whatever can be wrong is found before the videos are judged, which may take hours.
+    if goal is not None:
+        check_goal(goal)
+    if protocol is not None:
+        find_protocol(protocol)
+    others = None if against is None else read_scores(against)
     corruptions = grid(corrupt) if corrupt else []
-    judge, records = None, []
-    if model is not None or Path(source).is_dir():
-        if model is None:
-            raise UsageError("videos take a model: name one with --model")
-        detector = Detector.from_pretrained(model, device=device, limits=Limits(timeout=timeout))
-        judge, records = partial(score_videos, detector), labelled_videos(source, split)
-        if corruptions and records[0].path.suffix == ".pt":
-            raise UsageError(
-                "--corrupt takes videos: name the split tree, not the preprocessed one"
-            )
-        videos = judge(records, on_progress=options.progress("evaluate", quiet))
-    else:
-        if corruptions:
-            raise UsageError("--corrupt takes videos: scores cannot be corrupted")
-        videos = read_scores(source)
+    if corruptions and (model is None or any(Path(source, split).glob("*/*.pt"))):
+        raise UsageError("--corrupt takes videos and a model: no scores, and no .pt files")
+    limits = Limits(timeout=timeout)
+    detector = None if model is None else Detector.from_pretrained(model, None, device, limits)
+
+    def scores(name: str, note: str) -> list[ScoredVideo]:
+        if detector is None or Path(name).suffix.lower() in (".csv", ".json"):
+            return read_scores(name)
+        move = options.progress(note, quiet)
+        return score_videos(detector, labelled_videos(source, name), on_progress=move)
+
+    videos = scores(source if detector is None else split, "evaluate")
     failed = [video for video in videos if video.score is None]
     for video in failed:
         log.warning("no score: %s: %s", video.name, video.reason or "none given")
-    fitting = Fitting()
-    if fit is not None:
-        if judge is None or Path(fit).is_file():
-            others = read_scores(fit)
-        else:
-            others = judge(labelled_videos(source, fit), on_progress=options.progress("fit", quiet))
-        try:
-            fitting = fit_scores(others, videos, calibrate, goal)
-        except ValueError as error:
-            raise UsageError(f"--fit {fit}: {error}") from error
-    limit = fitting.threshold or threshold or 0.5
+    try:
+        fitting = fit_scores(scores(fit, "fit"), videos, calibrate, goal) if fit else Fitting()
+    except ValueError as error:
+        raise UsageError(f"--fit {fit}: {error}") from error
+    chosen = threshold if fitting.threshold is None else fitting.threshold
+    limit = 0.5 if chosen is None else chosen
     cells = []
-    if corruptions:
-        move = options.progress("corrupt", quiet)
-        cells = score_grid(detector, records, videos, corruptions, fitting, limit, out, move)
+    if detector is not None and corruptions:
+        cells = score_grid(
+            detector,
+            labelled_videos(source, split),
+            videos,
+            corruptions,
+            fitting,
+            limit,
+            out,
+            options.progress("corrupt", quiet),
+        )
     videos = fitting.apply(videos)
     try:
         report = make_report(
@@ -110,12 +124,14 @@ def evaluate(
             limit,
             fitting=fitting,
             robustness=cells,
-            against=None if against is None else read_scores(against),
+            against=others,
             protocol=protocol,
         )
     except ValueError as error:
         raise CorpusError(Path(against or source), str(error)) from error
-    write_evaluation(out, videos, report, telling_faces)
+    write_evaluation(
+        out, videos, report, lambda video: telling_faces(detector, video) if detector else ()
+    )
     click.echo(report_text(report), nl=False)
     click.echo(f"written to {out}")
     return 1 if failed else 0

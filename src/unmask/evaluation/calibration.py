@@ -106,8 +106,8 @@ def fit_scores(
     Raises:
         ValueError: a video is in both, or nothing can be fitted.
     """
-    known = {(video.category, video.name) for video in reported}
-    shared = [video.name for video in held_out if (video.category, video.name) in known]
+    known = {_key(video) for video in reported}
+    shared = [video.name for video in held_out if _key(video) in known]
     if shared:
         raise ValueError(
             f"{len(shared)} of its videos are among those reported ({shared[0]}): a threshold or "
@@ -119,6 +119,11 @@ def fit_scores(
         scores = calibration.apply(scores)
     threshold = None if goal is None else choose_threshold(labels, scores, goal)
     return Fitting(calibration, threshold, goal)
+
+
+def _key(video: ScoredVideo) -> object:
+    """What makes it the same video: its file, else its name."""
+    return (video.category, video.name) if video.path is None else video.path.resolve()
 
 
 def _logit(scores: Scores) -> Scores:

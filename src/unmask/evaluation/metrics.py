@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from unmask.errors import UsageError
 from unmask.evaluation.measures import auc_roc, curve
 from unmask.evaluation.scores import Labels, ScoredVideo, Scores, arrays
 
@@ -121,19 +122,20 @@ def choose_threshold(labels: Labels, scores: Scores, goal: str) -> float:
             fake as fakes real; "fpr=0.01", the most fakes with at most so many false alarms.
 
     Raises:
-        ValueError: no such goal, or a class is missing.
+        UsageError: no such goal.
+        ValueError: a class is missing.
     """
     if len(set(labels.tolist())) < 2:
         raise ValueError("a threshold takes videos of both classes")
+    limit = check_goal(goal)
     fpr, tpr, _, level = curve(labels, scores)
     if goal == "accuracy":
         best = int(np.argmax(tpr - fpr))
     elif goal == "eer":
         best = int(np.argmin(np.abs(fpr + tpr - 1)))
-    elif goal.startswith("fpr="):
-        best = int(np.flatnonzero(fpr <= _limit(goal) + 1e-12)[-1])
     else:
-        raise ValueError(f"a goal is accuracy, eer or fpr=0.01, not {goal!r}")
+        assert limit is not None
+        best = int(np.flatnonzero(fpr <= limit + 1e-12)[-1])
     if best == 0:  # nothing is called fake
         return float(level[1])
     # Between two scores, so that what is chosen does not hang on the last digit.
@@ -152,8 +154,16 @@ def _point(name: str, threshold: float, labels: Labels, scores: Scores) -> Opera
     return OperatingPoint(name, threshold, tpr, fpr, alarms, missed, precision)
 
 
-def _limit(goal: str) -> float:
-    limit = float(goal.removeprefix("fpr="))
-    if not 0 <= limit < 1:
-        raise ValueError(f"a false positive rate is at least 0 and less than 1, not {limit}")
+def check_goal(goal: str) -> float | None:
+    """The limit in "fpr=0.01"; None for "accuracy" and "eer".
+
+    Raises:
+        UsageError: there is no such goal.
+    """
+    if goal in ("accuracy", "eer"):
+        return None
+    name, _, text = goal.partition("=")
+    limit = float(text) if text.replace(".", "", 1).isdigit() else -1.0
+    if name != "fpr" or not 0 <= limit < 1:
+        raise UsageError(f"a goal is accuracy, eer, or fpr=0.01 (0 to 1), not {goal!r}")
     return limit

@@ -75,6 +75,17 @@ class ProtocolResult:
     deviations: tuple[str, ...]
 
 
+def find_protocol(name: str) -> Protocol:
+    """The protocol of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in PROTOCOLS:
+        raise UsageError(f"unknown protocol {name!r}; there are {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
 def run_protocol(name: str, videos: Sequence[ScoredVideo]) -> ProtocolResult:
     """Score by a published protocol, and say where these videos deviate from it.
 
@@ -82,9 +93,7 @@ def run_protocol(name: str, videos: Sequence[ScoredVideo]) -> ProtocolResult:
         UsageError: there is no such protocol.
         ValueError: no video has a score.
     """
-    if name not in PROTOCOLS:
-        raise UsageError(f"unknown protocol {name!r}; there are {', '.join(PROTOCOLS)}")
-    protocol = PROTOCOLS[name]
+    protocol = find_protocol(name)
     deviations = _wrong_numbers(protocol, videos)
     failed = [video for video in videos if video.score is None]
     if failed:
