@@ -106,8 +106,13 @@ def fit_scores(
     Raises:
         ValueError: a video is in both, or nothing can be fitted.
     """
-    known = {_key(video) for video in reported}
-    shared = [video.name for video in held_out if _key(video) in known]
+    filed = all(video.path for video in (*held_out, *reported))
+
+    def key(video: ScoredVideo) -> object:  # its file, else its name
+        return video.path.resolve() if filed and video.path else video.name
+
+    known = {key(video) for video in reported}
+    shared = [video.name for video in held_out if key(video) in known]
     if shared:
         raise ValueError(
             f"{len(shared)} of its videos are among those reported ({shared[0]}): a threshold or "
@@ -119,11 +124,6 @@ def fit_scores(
         scores = calibration.apply(scores)
     threshold = None if goal is None else choose_threshold(labels, scores, goal)
     return Fitting(calibration, threshold, goal)
-
-
-def _key(video: ScoredVideo) -> object:
-    """What makes it the same video: its file, else its name."""
-    return (video.category, video.name) if video.path is None else video.path.resolve()
 
 
 def _logit(scores: Scores) -> Scores:
