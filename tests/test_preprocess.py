@@ -122,6 +122,19 @@ def test_the_table_goes_along(processed: Path) -> None:
     assert {row.segments for row in rows if row.label} == {((1.0, 2.0),)}
 
 
+def test_nothing_but_the_faces_tells_a_fake_from_a_real(
+    clip: Path, tmp_path: Path, preprocessor: VideoPreprocessor
+) -> None:
+    """The same pixels as a real and as a fake leave files that differ in nothing."""
+    for category in ("Celeb-real", "Celeb-synthesis"):
+        (tmp_path / "tree" / "train" / category).mkdir(parents=True)
+        shutil.copy(clip, tmp_path / "tree" / "train" / category / "a.mp4")
+    preprocess_tree(tmp_path / "tree", tmp_path / "out", preprocessor, workers=2)
+    real, fake = sorted((tmp_path / "out").rglob("*.pt"))
+    assert real.parent.name == "Celeb-real"
+    assert real.read_bytes() == fake.read_bytes()
+
+
 def test_a_folder_without_videos_is_named(tmp_path: Path, preprocessor: VideoPreprocessor) -> None:
     with pytest.raises(CorpusError, match="holds no videos"):
         preprocess_tree(tmp_path, tmp_path / "out", preprocessor)

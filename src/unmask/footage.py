@@ -36,7 +36,11 @@ def fingerprint(path: Path) -> Fingerprints:
         video = store.read(path)
     else:
         video = VideoPreprocessor(target_fps=1, image_size=64).process_video(path)
-    crops = [crop for track in video.tracks for crop in track.crops]
+    return describe([crop for track in video.tracks for crop in track.crops])
+
+
+def describe(crops: Sequence[NDArray[np.uint8]]) -> Fingerprints:
+    """(n, 256) float32, a row a face, of up to 8 of the faces, each (S, S, 3) uint8 RGB."""
     chosen = np.unique(np.round(np.linspace(0, len(crops) - 1, min(_FACES, len(crops)))))
     rows = [_descriptor(crops[int(k)]) for k in chosen]
     return np.stack(rows) if rows else np.zeros((0, _SIDE**2), np.float32)
