@@ -197,8 +197,9 @@ class Writer:
             "format": FORMAT,
         }
         with replacing(self._path) as temporary:
-            with torch.serialization.skip_data():
-                torch.save(content, temporary)
+            # Into an open file, since torch would put the temporary name into the archive.
+            with torch.serialization.skip_data(), temporary.open("wb") as file:
+                torch.save(content, file)
             self._fill(temporary, content, rows)
 
     def _fill(self, path: Path, content: dict[str, Any], rows: list[int]) -> None:
