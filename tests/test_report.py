@@ -116,6 +116,8 @@ def test_frames_and_windows_are_judged_by_what_is_manipulated(report: Report) ->
     expected = roc_auc_score(*zip(*rows, strict=True))
     assert frame.measures["auc_roc"].value == pytest.approx(expected)
     assert window.measures["auc_roc"].value == 1
+    (tn, fp), (fn, tp) = window.metrics.confusion_matrix
+    assert (tn + fp, fn + tp) == (38 * 2 - 19, 19)
     assert report.localisation is not None
     assert report.localisation.average_precision[0.95] == pytest.approx(19 / 20)
 

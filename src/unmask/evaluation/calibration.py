@@ -82,11 +82,19 @@ class Fitting:
     goal: str | None = None
 
     def apply(self, videos: Sequence[ScoredVideo]) -> list[ScoredVideo]:
-        """The same videos with calibrated scores; those of windows and frames stay as they are."""
+        """The same videos with calibrated scores, those of their windows and frames, too."""
         if self.calibration is None:
             return list(videos)
         apply = self.calibration.apply
-        return [v if v.score is None else replace(v, score=float(apply(v.score))) for v in videos]
+        return [
+            replace(
+                video,
+                score=None if video.score is None else float(apply(video.score)),
+                windows=tuple(w._replace(score=float(apply(w.score))) for w in video.windows),
+                frames=tuple(f._replace(score=float(apply(f.score))) for f in video.frames),
+            )
+            for video in videos
+        ]
 
 
 def fit_scores(

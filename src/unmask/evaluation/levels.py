@@ -3,12 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from unmask.evaluation.measures import MEASURES, Measures, intervals, measure
+from unmask.evaluation.metrics import Metrics, metrics_at
 from unmask.evaluation.scores import (
     Labels,
     ScoredVideo,
+    Scores,
     arrays,
     clusters,
     frame_labels,
@@ -35,16 +38,20 @@ class Level:
     Attributes:
         items, fakes: how many there are, and how many of them are fake.
         clusters: how many independent groups: people, else recordings, else videos.
+        metrics: at the threshold.
         measures: by name, see Measures.
     """
 
     items: int
     fakes: int
     clusters: int
+    metrics: Metrics
     measures: dict[str, Estimate]
 
 
-def levels(videos: Sequence[ScoredVideo], resamples: int = 1000) -> dict[str, Level]:
+def levels(
+    videos: Sequence[ScoredVideo], threshold: float = 0.5, resamples: int = 1000
+) -> dict[str, Level]:
     """ "video", and "window" and "frame" where their scores are known.
 
     A frame or window of a fake counts as fake where it is manipulated, if that is known.
@@ -53,7 +60,7 @@ def levels(videos: Sequence[ScoredVideo], resamples: int = 1000) -> dict[str, Le
         ValueError: no video has a score.
     """
     labels, scores = arrays(videos)
-    found = {"video": _level(labels, scores, clusters(videos), resamples)}
+    found = {"video": _level(threshold, labels, scores, clusters(videos), resamples)}
     for name, items, labels_of in _PARTS:
         rows = [
             (label, item[-1], video.cluster or video.name)
@@ -61,8 +68,8 @@ def levels(videos: Sequence[ScoredVideo], resamples: int = 1000) -> dict[str, Le
             for label, item in zip(labels_of(video), items(video), strict=True)
         ]
         if rows:
-            y, s, groups = (list(column) for column in zip(*rows, strict=True))
-            found[name] = _level(y, s, groups, resamples)
+            y, s, groups = zip(*rows, strict=True)
+            found[name] = _level(threshold, np.array(y), np.array(s), groups, resamples)
     return found
 
 
@@ -74,15 +81,16 @@ _PARTS: tuple[tuple[str, _Items, Callable[[ScoredVideo], list[int]]], ...] = (
 
 
 def _level(
-    labels: Sequence[int] | Labels, scores: ArrayLike, groups: Sequence[str], resamples: int
+    threshold: float, labels: Labels, scores: Scores, groups: Sequence[str], resamples: int
 ) -> Level:
     found = measure(labels, scores)
     resamples = min(resamples, _FEW_RESAMPLES) if len(groups) > _MANY else resamples
     between = intervals(labels, scores, groups, resamples=resamples)
     return Level(
         len(groups),
-        int(sum(labels)),
+        int(labels.sum()),
         len(set(groups)),
+        metrics_at(threshold, labels, scores),
         {
             field.name: Estimate(
                 getattr(found, field.name), between[field.name].low, between[field.name].high

@@ -17,14 +17,14 @@ _FPR_LIMITS = (0.1, 0.01, 0.001)
 
 @dataclass(frozen=True)
 class Metrics:
-    """Video-level metrics of the scored videos; fake is the positive class.
+    """Metrics of scored videos, windows or frames; fake is the positive class.
 
     Attributes:
         accuracy, precision, recall, f1_score: at the threshold, 0 to 1; 0 where undefined.
         auc_roc: None unless both classes occur.
         confusion_matrix: [[TN, FP], [FN, TP]].
         threshold: a score above it counts as fake.
-        scored, failed: how many videos have a score, and how many have none.
+        scored, failed: how many have a score, and how many videos have none.
     """
 
     accuracy: float
@@ -75,6 +75,11 @@ def evaluate(videos: Sequence[ScoredVideo], threshold: float = 0.5) -> Metrics:
     labels, scores = arrays(videos)
     if not len(labels):
         raise ValueError(f"none of {len(videos)} videos has a score")
+    return metrics_at(threshold, labels, scores, len(videos) - len(labels))
+
+
+def metrics_at(threshold: float, labels: Labels, scores: Scores, failed: int = 0) -> Metrics:
+    """Metrics of (N,) scores with their labels, N > 0."""
     guesses = (scores > threshold).astype(int)
     precision, recall, f1, _ = precision_recall_fscore_support(
         labels, guesses, average="binary", zero_division=0
@@ -89,7 +94,7 @@ def evaluate(videos: Sequence[ScoredVideo], threshold: float = 0.5) -> Metrics:
         confusion_matrix=((tn, fp), (fn, tp)),
         threshold=threshold,
         scored=len(labels),
-        failed=len(videos) - len(labels),
+        failed=failed,
     )
 
 

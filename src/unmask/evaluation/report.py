@@ -129,7 +129,7 @@ def make_report(
         metrics_failures_wrong=evaluate_as_wrong(videos, threshold),
         goal=fitting.goal,
         calibration=fitting.calibration,
-        levels=levels(videos),
+        levels=levels(videos, threshold),
         localisation=localise(videos) if located else None,
         operating_points=tuple(
             operating_points(labels, scores, threshold) if len(set(labels.tolist())) == 2 else ()
