@@ -38,24 +38,24 @@ def corpus(count: int = 40, seed: int = 0) -> list[ScoredVideo]:
     videos = []
     for k in range(count):
         label = k % 2
-        truth = ((2.0, 4.0),) if label else None
+        truth = ((7 / 3, 13 / 3),) if label else None
         times = np.arange(24) / 3
-        inside = (times >= 2) & (times < 4) & bool(label)
+        inside = (times >= 7 / 3) & (times < 13 / 3) & bool(label)
         faces = np.clip(0.3 + 0.5 * inside + rng.normal(0, 0.1, 24), 0, 1).round(6)
-        rows = zip(times.round(6).tolist(), faces.tolist(), strict=True)
+        rows = zip(times.tolist(), faces.tolist(), strict=True)
         videos.append(
             ScoredVideo(
                 name=f"{seed}_{k}",
                 label=label,
                 score=float(faces.max()),
                 category="Celeb-synthesis" if label else "Celeb-real",
-                segments=(Segment(2, 4, 0.8),) if label else (),
+                segments=(Segment(7 / 3, 13 / 3, 0.8),) if label else (),
                 num_windows=2,
                 coverage=1.0,
                 cluster=f"person {k // 4}",
                 method=("swap", "lips")[k // 2 % 2] if label else None,
                 truth=truth,
-                windows=(WindowScore(0, 4, 0.8 if label else 0.3), WindowScore(4, 8, 0.3)),
+                windows=(WindowScore(0, 5, 0.8 if label else 0.3), WindowScore(5, 8, 0.3)),
                 frames=tuple(FrameScore(*row) for row in rows),
                 resolution=(480, 720)[k % 4 // 2],
                 face_size=60.0 + k,
@@ -112,7 +112,11 @@ def test_frames_and_windows_are_judged_by_what_is_manipulated(report: Report) ->
     assert (frame.items, frame.fakes) == (38 * 24, 19 * 6)
     assert (window.items, window.fakes) == (38 * 2, 19)
     assert frame.clusters == report.levels["video"].clusters == 10
-    rows = [(float(v.label == 1 and 2 <= f.time < 4), f.score) for v in corpus() for f in v.frames]
+    rows = [
+        (float(v.label == 1 and 7 / 3 <= f.time < 13 / 3), f.score)
+        for v in corpus()
+        for f in v.frames
+    ]
     expected = roc_auc_score(*zip(*rows, strict=True))
     assert frame.measures["auc_roc"].value == pytest.approx(expected)
     assert window.measures["auc_roc"].value == 1

@@ -209,7 +209,8 @@ def detailed_row(video: ScoredVideo, threshold: float) -> dict[str, Any]:
 
 
 def _rounded(rows: Sequence[tuple[float, ...]]) -> list[list[float]]:
-    return [[round(value, 6) for value in row] for row in rows]
+    """Scores; times stay, since a period may begin at one."""
+    return [[*row[:-1], round(row[-1], 6)] for row in rows]
 
 
 def segment_dict(segment: Segment) -> dict[str, Any]:
