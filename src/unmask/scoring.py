@@ -98,9 +98,10 @@ def _finished(
     file: Path, detector: Detector, records: list[VideoRecord]
 ) -> list[ScoredVideo] | None:
     """The scores in a file if they are this model's of these videos."""
-    if not file.exists():
+    try:
+        videos = read_scores(file)
+    except CorpusError:  # not there, or not whole
         return None
-    videos = read_scores(file)
     same = [video.name for video in videos] == [record.path.stem for record in records]
     model = json.loads(file.read_text(encoding="utf-8")).get("model")
     return videos if same and model == detector.model.sha256 else None

@@ -99,10 +99,11 @@ def metrics_at(threshold: float, labels: Labels, scores: Scores, failed: int = 0
 
 
 def evaluate_as_wrong(videos: Sequence[ScoredVideo], threshold: float = 0.5) -> Metrics:
-    """Metrics in which every video without a score counts as wrong, with full confidence."""
-    return evaluate(
-        [replace(v, score=1.0 - v.label) if v.score is None else v for v in videos], threshold
-    )
+    """Metrics in which every video without a score counts as wrong, surer than all others."""
+    _, scores = arrays(videos)
+    worst = (max(scores.max(), threshold) + 1, min(scores.min(), threshold) - 1)  # by label
+    filled = [replace(v, score=float(worst[v.label])) if v.score is None else v for v in videos]
+    return evaluate(filled, threshold)
 
 
 def operating_points(labels: Labels, scores: Scores, threshold: float) -> list[OperatingPoint]:
