@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ def model(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> str:
 
 
 @pytest.fixture(autouse=True)
-def quiet_again() -> None:
-    logging.getLogger("unmask").handlers = []
+def logger_as_it_was() -> Iterator[None]:
+    """The command configures logging for its own process, which here is everybody's."""
+    logger = logging.getLogger("unmask")
+    handlers, level = logger.handlers, logger.level
+    yield
+    logger.handlers, logger.level = handlers, level
 
 
 def evaluate(*arguments: object) -> object:
