@@ -27,8 +27,8 @@ BASE = {
 }  # fmt: skip
 PAIRS = {"pairs": "true"}
 FRAMES = {"frame_head": "true", "frame_loss": "1", "targets": "segments"}
-# Without pairs nothing is learned from this few recordings, so that what else is worth something
-# could not be seen: all the others are measured on top of pairs.
+# Without pairs the default network had learned nothing from so few recordings, so that what else
+# is worth something could not have been seen: all the others are measured on top of pairs.
 VARIANTS: dict[str, dict[str, str]] = {
     "baseline (BiGRU, last state)": {},
     "pairs": PAIRS,
