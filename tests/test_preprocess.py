@@ -13,6 +13,7 @@ from unmask.corpora import read_table
 from unmask.detector import Detector
 from unmask.encode import encode
 from unmask.errors import CorpusError
+from unmask.faces import MTCNN
 from unmask.models import Bundle
 from unmask.preprocess import VideoPreprocessor, preprocess_tree
 
@@ -171,3 +172,14 @@ def test_what_damage_took_lowers_the_coverage(
     assert 0.2 < prediction.coverage < 0.8
     assert "lost to damage" in (prediction.reason or "")
     assert "cut short" in (prediction.reason or "")
+
+
+def test_landmarks_lie_where_the_face_is_in_the_crop(tmp_path: Path, clip: Path) -> None:
+    """Against a search of the crop itself, through the file."""
+    VideoPreprocessor(image_size=160, margin=56).save_video(clip, tmp_path / "clip.pt")
+    (track,) = store.read(tmp_path / "clip.pt").tracks
+    assert track.landmarks is not None
+    for crop, landmarks in zip(track.crops, track.landmarks, strict=True):
+        (face, *_) = MTCNN().detect([np.ascontiguousarray(crop)])[0]
+        apart = np.linalg.norm(face.landmarks - landmarks, axis=1)
+        assert apart.max() < 0.12 * np.linalg.norm(landmarks[1] - landmarks[0])

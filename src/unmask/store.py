@@ -11,6 +11,8 @@ with nothing but `torch.load(path, weights_only=True)`:
     faces            (N, 3, S, S) uint8: every face once; `windows` are views on it
     times            (N,) float64 seconds
     boxes            (N, 4) float32, x0 y0 x1 y1 in pixels of the frame
+    landmarks        (N, 5, 2) float32, x y in pixels of the faces: eyes, nose, corners of the
+                     mouth; not a number where not known
     track_ids        (N,) int64, ascending: which person
     overlap, margin, people, exact, sampled, duration, video, warnings, resolution, format
 
@@ -22,7 +24,7 @@ import pickle
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -43,6 +45,7 @@ from unmask.windows import Window, make_windows
 
 FORMAT = 1
 SUFFIX = ".pt"
+_NOTHING = np.zeros((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,7 @@ class ProcessedVideo:
                 np.array([crop.time for crop in crops[track]]),
                 np.stack([crop.box for crop in crops[track]]),
                 np.stack([crop.rgb for crop in crops[track]]),
+                np.stack([_points(crop.landmarks) for crop in crops[track]]),
             )
             for number, track in enumerate(summary.kept)
         ]
@@ -144,7 +148,7 @@ class Writer:
 
     def __init__(self, path: str | Path, spec: FaceSpec) -> None:
         self._path, self._spec = Path(path), spec
-        self._rows: list[tuple[int, float, NDArray[np.float32]]] = []
+        self._rows: list[FaceCrop] = []  # without their pictures
         self._bytes = 3 * spec.image_size**2
 
     def __enter__(self) -> Self:
@@ -161,29 +165,32 @@ class Writer:
         """Take a face; the faces of one track come in order of time."""
         with writing(self._path):
             self._spool.write(np.ascontiguousarray(crop.rgb.transpose(2, 0, 1)).data)
-        self._rows.append((crop.track, crop.time, crop.box))
+        self._rows.append(replace(crop, rgb=_NOTHING))
 
     def finish(self, summary: Summary) -> None:
         """Write the file, atomically; without it nothing is written."""
         spec, size = self._spec, self._spec.image_size
         of_track: dict[int, list[int]] = {track: [] for track in summary.kept}
-        for row, (track, _, _) in enumerate(self._rows):
-            if track in of_track:
-                of_track[track].append(row)
+        for row, crop in enumerate(self._rows):
+            if crop.track in of_track:
+                of_track[crop.track].append(row)
         rows = [row for found in of_track.values() for row in found]
         spans, begin = [], 0
         for found in of_track.values():
             windows = make_windows(len(found), spec.sequence_length, spec.overlap)
             spans += [(begin + window.start, begin + window.stop) for window in windows]
             begin += len(found)
-        times = [self._rows[row][1] for row in rows]
+        crops = [self._rows[row] for row in rows]
+        times = [crop.time for crop in crops]
         faces = torch.empty(len(rows), 3, size, size, dtype=torch.uint8)  # never touched
         ids = [number for number, found in enumerate(of_track.values()) for _ in found]
-        boxes = [self._rows[row][2] for row in rows]
+        boxes = [torch.from_numpy(crop.box) for crop in crops]
+        points = [torch.from_numpy(_points(crop.landmarks)) for crop in crops]
         content = {
             "faces": faces,
             "times": torch.tensor(times, dtype=torch.float64),
-            "boxes": torch.from_numpy(np.stack(boxes) if boxes else np.zeros((0, 4), np.float32)),
+            "boxes": torch.stack(boxes) if boxes else torch.zeros(0, 4),
+            "landmarks": torch.stack(points) if points else torch.zeros(0, 5, 2),
             "track_ids": torch.tensor(ids, dtype=torch.int64),
             "windows": _views(faces, spans, spec.sequence_length),
             "timestamps": [(times[start], times[stop - 1]) for start, stop in spans],
@@ -207,7 +214,7 @@ class Writer:
         with ZipFile(path) as archive, path.open("r+b") as file:
             room = {Path(info.filename).name: info for info in archive.infolist()}
             # torch numbers the tensors in the order in which it meets them.
-            for number, key in enumerate(("faces", "times", "boxes", "track_ids")):
+            for number, key in enumerate(("faces", "times", "boxes", "landmarks", "track_ids")):
                 header = room[str(number)].header_offset
                 file.seek(header + 26)
                 name, extra = struct.unpack("<HH", file.read(4))
@@ -229,8 +236,10 @@ def write(path: str | Path, video: ProcessedVideo) -> None:
     kept = tuple(track.id for track in video.tracks)
     with Writer(path, video.spec) as writer:
         for track in video.tracks:
-            for time, box, rgb in zip(track.times, track.boxes, track.crops, strict=True):
-                writer.add(FaceCrop(track.id, float(time), box, rgb))
+            landmarks = [None] * len(track) if track.landmarks is None else track.landmarks
+            rows = zip(track.times, track.boxes, track.crops, landmarks, strict=True)
+            for time, box, rgb, points in rows:
+                writer.add(FaceCrop(track.id, float(time), box, rgb, points))
         writer.finish(
             Summary(
                 video.video,
@@ -282,6 +291,11 @@ def read(path: str | Path) -> ProcessedVideo:
         raise StoreError(path, f"not preprocessed faces: {cause}") from error
 
 
+def _points(landmarks: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """(5, 2), not a number where the landmarks are not known."""
+    return np.full((5, 2), np.nan, np.float32) if landmarks is None else landmarks
+
+
 def _line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
@@ -305,6 +319,9 @@ def _parse(path: Path, content: dict[str, Any]) -> ProcessedVideo:
     _expect("times", times, (count,), torch.float64)
     _expect("boxes", boxes, (count, 4), torch.float32)
     _expect("track_ids", ids, (count,), torch.int64)
+    landmarks = content.get("landmarks")  # older files have none
+    if landmarks is not None:
+        _expect("landmarks", landmarks, (count, 5, 2), torch.float32)
     make_windows(count, spec.sequence_length, spec.overlap)  # refuses impossible lengths
     tracks = []
     for number in ids.unique().tolist():
@@ -313,7 +330,11 @@ def _parse(path: Path, content: dict[str, Any]) -> ProcessedVideo:
         if rows.stop - rows.start != len(where) or (times[rows].diff() <= 0).any():
             raise ValueError("the faces of a track must be together and in order of time")
         crops = faces[rows].permute(0, 2, 3, 1).numpy()
-        tracks.append(FaceTrack(int(number), times[rows].numpy(), boxes[rows].numpy(), crops))
+        points = None if landmarks is None else landmarks[rows].numpy()
+        if points is not None and np.isnan(points).all():
+            points = None
+        track = FaceTrack(int(number), times[rows].numpy(), boxes[rows].numpy(), crops, points)
+        tracks.append(track)
     sampled, duration = int(content["sampled"]), float(content["duration"])
     warnings = tuple(str(warning) for warning in content["warnings"])
     resolution = content.get("resolution")

@@ -36,12 +36,14 @@ class FaceTrack:
         times: (N,) float64, seconds, strictly increasing.
         boxes: (N, 4) float32, x0, y0, x1, y1 in pixels of the frame.
         crops: (N, S, S, 3) uint8, RGB.
+        landmarks: (N, 5, 2) float32, x, y in pixels of the crops (see Face); None where not kept.
     """
 
     id: int
     times: NDArray[np.float64]
     boxes: NDArray[np.float32]
     crops: NDArray[np.uint8]
+    landmarks: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.times)
@@ -56,12 +58,14 @@ class FaceCrop:
         time: seconds.
         box: (4,) float32, x0, y0, x1, y1 in pixels of the frame.
         rgb: (S, S, 3) uint8, RGB.
+        landmarks: (5, 2) float32, x, y in pixels of `rgb` (see Face); None where not known.
     """
 
     track: int
     time: float
     box: NDArray[np.float32]
     rgb: NDArray[np.uint8]
+    landmarks: NDArray[np.float32] | None = None
 
 
 @dataclass(eq=False)
@@ -72,6 +76,7 @@ class _Waiting:
     left: int
     top: int
     rgb: NDArray[np.uint8]
+    landmarks: NDArray[np.float32]
 
 
 @dataclass(eq=False)
@@ -223,7 +228,9 @@ class Tracker:
         track.scores.append(face.score)
         part = area(frame.rgb, box, self.size, self.margin, _SLACK)
         around = frame.rgb[part].copy()  # a view would keep the whole frame
-        waiting = _Waiting(len(track.boxes) - 1, part[1].start, part[0].start, around)
+        left, top = part[1].start, part[0].start
+        points = face.landmarks - np.array([left, top], np.float32)
+        waiting = _Waiting(len(track.boxes) - 1, left, top, around, points)
         track.waiting.append(waiting)
         return ready
 
@@ -238,7 +245,11 @@ class Tracker:
             box = self._box(track, face.at)
             corner = np.array([face.left, face.top] * 2, np.float32)
             rgb = crop_face(face.rgb, box - corner, self.size, self.margin)
-            crops.append(FaceCrop(track.id, time, box, rgb))
+            rows, columns = area(face.rgb, box - corner, self.size, self.margin)
+            begin = np.array([columns.start, rows.start])
+            sides = np.array([columns.stop - columns.start, rows.stop - rows.start])
+            landmarks = ((face.landmarks - begin) * (self.size / sides)).astype(np.float32)
+            crops.append(FaceCrop(track.id, time, box, rgb, landmarks))
         return crops
 
     def _box(self, track: _Open, at: int) -> NDArray[np.float32]:
