@@ -5,8 +5,11 @@ import torch
 from conftest import random_video
 
 from unmask import DeepfakeWindowDataset, create_dataloaders, store
+from unmask.data import Sample, TrainingWindows
 from unmask.errors import CorpusError, UsageError
+from unmask.sampling import Draw
 from unmask.spec import FaceSpec
+from unmask.synth import Forger
 
 
 @pytest.fixture
@@ -97,3 +100,31 @@ def test_bad_trees_are_named(tree: Path) -> None:
     (tree / "test").mkdir()
     with pytest.raises(CorpusError, match=r"no \.pt file"):
         DeepfakeWindowDataset(tree, "test")
+
+
+def test_every_real_window_is_met_by_a_fake_of_it(processed: Path) -> None:
+    dataset = DeepfakeWindowDataset(processed, "train")
+    reals, count = dataset.labels.count(0), len(dataset)
+    windows = TrainingWindows(dataset, "flip", forger=Forger(["self-blending", "face swap"]))
+    assert len(windows) == len(windows.labels) == len(windows.recordings) == count + reals
+    changed = 0
+    for number, real in enumerate(k for k in range(count) if not dataset.labels[k]):
+        forged = count + number
+        assert windows.labels[forged] == 1
+        assert windows.recordings[forged] == windows.recordings[real]
+        first, again, later, plain = (
+            windows[Draw(index, (0, epoch, real))]
+            for index, epoch in ((forged, 1), (forged, 1), (forged, 2), (real, 1))
+        )
+        assert isinstance(first, Sample)
+        assert isinstance(again, Sample)
+        assert isinstance(later, Sample)
+        assert isinstance(plain, Sample)
+        assert torch.equal(first.faces, again.faces)
+        assert not torch.equal(first.faces, later.faces)
+        assert (first.clip_label, plain.clip_label) == (1, 0)
+        # Augmented alike: the frames that are not altered are the same.
+        differs = (first.faces != plain.faces).flatten(1).any(dim=1)
+        assert not differs[first.frame_labels == 0].any()
+        changed += int(differs.any())
+    assert changed >= reals - 1

@@ -32,7 +32,8 @@ from unmask.train import Progress, train
 ALONE = Group(0, 1, torch.device("cpu"))
 LAB = {
     "schedule": "cosine", "warmup": 0.5, "clip_norm": 1.0, "ema": 0.9, "accumulate": 2,
-    "batch_size": 2, "augment": "web", "weight_decay": 0.01, "balance": "sampling",
+    "batch_size": 2, "augment": "strong", "weight_decay": 0.01, "balance": "sampling",
+    "synth": "self-blending,face swap",
 }  # fmt: skip
 
 

@@ -2,13 +2,14 @@
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, default_collate
 
@@ -16,12 +17,17 @@ from unmask import store
 from unmask.augment import Augmentation
 from unmask.corpora import TABLE, VideoRecord, label_of, read_table
 from unmask.errors import CorpusError, StoreError, UsageError
+from unmask.faces import FaceTrack
 from unmask.features import FeatureCache
 from unmask.manifest import read_entries
 from unmask.sampling import Draw
 from unmask.spec import FaceSpec
 from unmask.store import ProcessedVideo, track_windows
+from unmask.synth import Forger
 from unmask.windows import Window
+
+# A track and which of its faces -> those faces (n, 3, S, S) uint8 manipulated, and which are (n,).
+Forge = Callable[[FaceTrack, Window], tuple[NDArray[np.uint8], NDArray[np.bool_]]]
 
 
 class Sample(NamedTuple):
@@ -117,6 +123,7 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
         index: int,
         change: Augmentation = Augmentation(),  # noqa: B008
         cache: FeatureCache | None = None,
+        forge: "Forge | None" = None,
     ) -> Sample:
         """The window with its mask and the label of every frame.
 
@@ -124,6 +131,7 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
             index: of the window.
             change: applied to its faces.
             cache: take the features of its faces instead, mirrored if `change` is.
+            forge: make a fake of it first.
 
         Raises:
             StoreError: the file cannot be read any more.
@@ -135,16 +143,31 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
                 record.path, "holds fewer windows than manifest.json says; remove that"
             )
         track, window = video.windows[number]
-        if cache is None:
+        label, labels = float(record.label), _frame_labels(record, video, track, window)
+        if forge is not None:
+            pictures, altered = forge(video.tracks[track], window)
+            labels[: len(altered)] = torch.from_numpy(altered).float()
+            label, faces = 1.0, torch.from_numpy(change.apply(pictures))
+        elif cache is None:
             faces = torch.from_numpy(change.apply(store.window_faces(video, track, window)))
         else:
             faces = cache.window(record.path, video, track, window, change.mirror)
         return Sample(
             _padded(faces, len(window.mask)),
             torch.from_numpy(window.mask),
-            torch.tensor(float(record.label)),
-            _frame_labels(record, video, track, window),
+            torch.tensor(label),
+            labels,
         )
+
+    def track(self, index: int) -> FaceTrack:
+        """The whole track of which a window is a part.
+
+        Raises:
+            StoreError: the file cannot be read any more.
+        """
+        record, number = self._rows[index]
+        video = store.read(record.path)
+        return video.tracks[video.windows[number][0]]
 
 
 def find_processed(root_dir: str | Path, split: str) -> list[VideoRecord]:
@@ -179,15 +202,37 @@ class Batch(NamedTuple):
 
 
 class TrainingWindows(Dataset["Sample | StoreError"]):
-    """The windows of a dataset as training takes them: augmented, or as cached features."""
+    """The windows of a dataset as training takes them: augmented, or as cached features.
+
+    With a forger every real window is there twice: as it is, and behind all others as a fake made
+    of it, another one in every epoch.
+    """
 
     def __init__(
-        self, dataset: DeepfakeWindowDataset, augment: str, cache: FeatureCache | None = None
+        self,
+        dataset: DeepfakeWindowDataset,
+        augment: str,
+        cache: FeatureCache | None = None,
+        forger: Forger | None = None,
     ) -> None:
-        self.dataset, self._augment, self._cache = dataset, augment, cache
+        self.dataset, self._augment, self.cache = dataset, augment, cache
+        self._forger = forger
+        self._reals = [k for k, label in enumerate(dataset.labels) if not label]
+        self._forged = self._reals if forger else []
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.dataset) + len(self._forged)
+
+    @property
+    def labels(self) -> list[float]:
+        """Of every window."""
+        return self.dataset.labels + [1.0] * len(self._forged)
+
+    @property
+    def recordings(self) -> list[tuple[str, int]]:
+        """Of every window, see DeepfakeWindowDataset."""
+        recordings = self.dataset.recordings
+        return recordings + [recordings[k] for k in self._forged]
 
     def __getitem__(self, draw: Draw) -> Sample | StoreError:
         """The window that was drawn; `faces` are (T, F) float32 features where they are cached.
@@ -195,10 +240,22 @@ class TrainingWindows(Dataset["Sample | StoreError"]):
         A file that has become unreadable is returned as its error.
         """
         change = Augmentation.draw(self._augment, np.random.default_rng(draw.seed))
+        made = draw.window - len(self.dataset)
         try:
-            return self.dataset.sample(draw.window, change, self._cache)
+            if made < 0:
+                return self.dataset.sample(draw.window, change, self.cache)
+            rng = np.random.default_rng((*draw.seed, 1))
+            return self.dataset.sample(self._forged[made], change, forge=self._forge(made, rng))
         except StoreError as error:
             return error
+
+    def _forge(self, made: int, rng: np.random.Generator) -> Forge:
+        assert self._forger is not None
+        own = self._forged[made]
+        names = self.dataset.recordings
+        other = self._reals[int(rng.integers(len(self._reals)))]
+        donor = self.dataset.track(other) if names[other][0] != names[own][0] else None
+        return partial(self._forger.forge, other=donor, rng=rng)
 
 
 def training_loader(

@@ -39,7 +39,11 @@ class TrainConfig:
         pairs: put a fake's windows beside those of its own recording, augmented alike.
         balance: of classes of unequal size: "sampling": an epoch takes as many windows of the
             larger as there are of the smaller; "weight": fakes weigh real / fake in the loss.
-        augment: "none", "flip", or "web": crop, flip, colour, and what the web does to videos.
+        augment: "none", "flip", "web": crop, flip, colour, and what the web does to videos; or
+            "strong": more of it, and pictures cleaned and sharpened as cameras and editors do.
+        synth: "none", or families of fakes (see unmask.synth), "all" or names separated by
+            commas: every real window is met by a fake made of it, a new one every epoch.
+        redrawers: folder of autoencoders for the family "redrawn".
         keep: how many of the last epochs' checkpoints are kept; 0 keeps all.
         save_minutes: how often an unfinished epoch is saved.
         tensorboard: write the history for TensorBoard as well.
@@ -67,7 +71,9 @@ class TrainConfig:
     frame_loss: float = 0.0
     pairs: bool = False
     balance: Literal["none", "sampling", "weight"] = "none"
-    augment: Literal["none", "flip", "web"] = "none"
+    augment: Literal["none", "flip", "web", "strong"] = "none"
+    synth: str = "none"
+    redrawers: str = ""
     keep: int = 0
     save_minutes: float = 10.0
     tensorboard: bool = False

@@ -47,6 +47,8 @@ from unmask.models.bundle import config_dict, save_config
 from unmask.sampling import Draw, EpochSampler
 from unmask.scoring import labelled_videos, score_videos, telling_faces
 from unmask.settings import Config, TrainConfig, make_config
+from unmask.synth import Forger, parse_families
+from unmask.synth.redrawers import load_redrawers
 
 log = logging.getLogger("unmask")
 _RECENT = 1000  # windows in the training AUC
@@ -171,9 +173,10 @@ class Run:
         net = DeepfakeNet(model_config)
         origin = "checkpoint" if last else _initialise(net, settings.weights)
         net.freeze_cnn(settings.freeze_cnn)
+        windows = TrainingWindows(train_set, settings.augment, forger=_forger(settings))
         self._sampler = EpochSampler(
-            train_set.labels,
-            train_set.recordings,
+            windows.labels,
+            windows.recordings,
             settings.batch_size,
             settings.seed,
             settings.pairs,
@@ -186,10 +189,10 @@ class Run:
             raise CorpusError(data / "train", f"has fewer windows than processes: {group.world}")
         steps = -(-self.batches // settings.accumulate)
         self.learner = Learner(net.to(group.device), settings, group, steps)
-        self.windows = len(train_set), len(val_set)
-        fakes = sum(train_set.labels)
+        self.windows = len(windows), len(val_set)
+        fakes = sum(windows.labels)
         weighted = settings.balance == "weight"
-        self._fake_weight = (len(train_set) - fakes) / fakes if weighted else 1.0
+        self._fake_weight = (len(windows) - fakes) / fakes if weighted else 1.0
         facts = {"started_from": origin, "settings": asdict(settings)}
         name = out.resolve().name if out else ""
         self.description = config_dict(name, model_config, train_set.spec, decision, facts)
@@ -197,8 +200,9 @@ class Run:
         cache = self._cache(out, [*train_set.paths, *val_set.paths]) if out else None
         if out and group.main:
             save_config(out, self.description)
+        windows.cache = cache
         self._train = training_loader(
-            TrainingWindows(train_set, settings.augment, cache),
+            windows,
             self._sampler,
             settings.workers,
             refill=True,
@@ -338,7 +342,8 @@ class Run:
     def _cache(self, out: Path, paths: list[Path]) -> FeatureCache | None:
         """Features instead of faces, where the backbone is frozen and they do not change."""
         settings, learner = self.settings, self.learner
-        if not settings.freeze_cnn or settings.augment == "web":
+        same = settings.augment in ("none", "flip") and settings.synth == "none"
+        if not settings.freeze_cnn or not same:
             return None
         log.info("the backbone is frozen: the faces of %d files are encoded once", len(paths))
         mirrored = settings.augment == "flip"
@@ -382,11 +387,18 @@ def _load_sets(
     train_set, val_set = sets
     if train_set.spec != val_set.spec:
         raise CorpusError(data, "train and val were preprocessed with different settings")
-    if len(set(train_set.labels)) < 2:
+    if settings.synth == "none" and len(set(train_set.labels)) < 2:
         raise CorpusError(data / "train", "holds only one class: it takes real and fake")
     if len(set(val_set.labels)) < 2:
         log.warning("%s holds only one class: the loss has to choose the best epoch", data / "val")
     return train_set, val_set
+
+
+def _forger(settings: TrainConfig) -> Forger | None:
+    if settings.synth == "none":
+        return None
+    redrawers = load_redrawers(settings.redrawers) if settings.redrawers else []
+    return Forger(parse_families(settings.synth), redrawers)
 
 
 def _initialise(net: DeepfakeNet, weights: str) -> str:

@@ -15,18 +15,38 @@ log = logging.getLogger("unmask")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--max-seconds", type=float, default=10.0, show_default=True, help="Of each video.")
 @click.option("--max-side", type=int, default=960, show_default=True, help="Larger are shrunk.")
+@click.option(
+    "--families", default="all", show_default=True, help="Kinds of fakes, separated by commas."
+)
+@click.option(
+    "--redrawers",
+    type=click.Path(exists=True, file_okay=False),
+    help="Folder of autoencoders for the family 'redrawn'.",
+)
 @options.workers
 @click.pass_obj
 def synth(
-    quiet: bool, reals: str, out: str, seed: int, max_seconds: float, max_side: int, workers: int
+    quiet: bool,
+    reals: str,
+    out: str,
+    seed: int,
+    max_seconds: float,
+    max_side: int,
+    families: str,
+    redrawers: str | None,
+    workers: int,
 ) -> int:
     """Make a fake of every real video in REALS (a folder, a corpus or a .csv).
 
-    OUT gets Celeb-real/, Celeb-synthesis/ and truth.jsonl, which says what is manipulated when.
+    OUT gets Celeb-real/, Celeb-synthesis/, truth.jsonl, which says what is manipulated when, and
+    masks/, which say where. Families: self-blending, face swap, region replacement, generator,
+    redrawn, slow face.
     """
+    from unmask.synth.families import parse_families
     from unmask.synth.tree import SynthSettings, make_fakes
 
-    settings = SynthSettings(seed, max_seconds, max_side)
+    names = parse_families(families)
+    settings = SynthSettings(seed, max_seconds, max_side, names, redrawers)
     report = make_fakes(reals, out, settings, workers, options.progress("synth", quiet))
     for error in report.failed:
         log.error("no fake: %s", error)

@@ -1,6 +1,8 @@
 """Real faces -> fakes with known segments."""
 
 from unmask.synth.blend import SelfBlend
+from unmask.synth.families import FAMILIES, parse_families
+from unmask.synth.forge import Forger
 from unmask.synth.tree import make_fakes
 
-__all__ = ["SelfBlend", "make_fakes"]
+__all__ = ["FAMILIES", "Forger", "SelfBlend", "make_fakes", "parse_families"]

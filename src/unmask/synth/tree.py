@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,14 +15,17 @@ from numpy.typing import NDArray
 from unmask import engine
 from unmask.atomic import replacing, write_text
 from unmask.corpora import TRUTH, VideoRecord, read_corpus, read_table, write_table
-from unmask.encode import encode
+from unmask.encode import Encoder, encode
 from unmask.errors import CorpusError, UnmaskError, UsageError, VideoError
 from unmask.faces import MTCNN
-from unmask.synth.blend import SelfBlend
+from unmask.synth.families import FAMILIES, possible_families
+from unmask.synth.manipulation import Altered, Manipulation, Scene
+from unmask.synth.patch import Patch
+from unmask.synth.redrawers import load_redrawers
 from unmask.video import Frame, Video, find_videos
 
 SETTINGS = "synth.json"
-METHOD = "self-blending"
+MASKS = "masks"
 _LOOK_FPS = 6.0  # faces are looked for this often and interpolated in between
 _MAX_GAP = 0.5  # seconds between two looks that may be interpolated
 _MIN_WIDTH = 48  # pixels of face: smaller ones show nothing
@@ -30,18 +34,29 @@ Landmarks = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SynthSettings:
-    """How fakes are made: the seed of everything random, and the bounds of the clips."""
+    """How fakes are made.
+
+    Attributes:
+        seed: of everything random.
+        max_seconds, max_side: bounds of the clips; longer ones are cut, larger ones shrunk.
+        families: names of FAMILIES, of which each recording gets one.
+        redrawers: a folder of autoencoders for the family "redrawn"; without it there is none.
+    """
 
     seed: int = 0
     max_seconds: float = 10.0
     max_side: int = 960
+    families: tuple[str, ...] = tuple(FAMILIES)
+    redrawers: str | None = None
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One recording and where its real and its fake go."""
+    """One recording and where its real and its fake go; the donor is another person's."""
 
     video: Path
+    donor: Path | None
+    family: str
     real: Path
     fake: Path
     number: int
@@ -49,6 +64,10 @@ class _Job:
     @property
     def truth(self) -> Path:
         return self.fake.with_suffix(".jsonl")
+
+    @property
+    def masks(self) -> Path:
+        return self.fake.parents[1] / MASKS / f"{self.fake.stem}.nut"
 
 
 @dataclass(frozen=True)
@@ -75,18 +94,21 @@ def make_fakes(
     Args:
         reals: a folder of recordings, each of another person; or a corpus (see read_corpus),
             whose real videos are taken with their identities.
-        out: gets `Celeb-real/idX_ZZZZ.mp4` and `Celeb-synthesis/idX_idX_ZZZZ.mp4`.
+        out: gets `Celeb-real/idX_ZZZZ.mp4`, `Celeb-synthesis/idX_idY_ZZZZ.mp4` (idY is idX, or
+            whose face was put in), and `masks/idX_idY_ZZZZ.nut`: of every frame of the fake what
+            was replaced, grey from 0 to 255, without loss.
         settings: see SynthSettings.
         workers: processes.
         on_progress: called with (finished, total) after each recording.
 
     Raises:
         CorpusError: no recordings.
-        UsageError: `out` holds fakes made with other settings.
+        UsageError: `out` holds fakes made with other settings, or there is nothing to make the
+            families of.
     """
     settings, out = settings or SynthSettings(), Path(out)
+    jobs = _jobs(_recordings(Path(reals)), out, settings)
     _check_settings(out / SETTINGS, settings)
-    jobs = _jobs(_recordings(Path(reals)), out)
     todo = [job for job in jobs if not job.truth.exists()]
     failed: list[UnmaskError] = []
     on_progress(len(jobs) - len(todo), len(jobs))
@@ -101,7 +123,7 @@ def make_fakes(
 
 
 def _check_settings(path: Path, settings: SynthSettings) -> None:
-    text = json.dumps(settings.__dict__) + "\n"
+    text = json.dumps(asdict(settings)) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise UsageError(f"{path.parent} holds fakes made with other settings; choose another")
     write_text(path, text)
@@ -126,36 +148,63 @@ def _recordings(reals: Path) -> list[tuple[Path, str]]:
     ]
 
 
-def _jobs(recordings: list[tuple[Path, str]], out: Path) -> list[_Job]:
+def _jobs(recordings: list[tuple[Path, str]], out: Path, settings: SynthSettings) -> list[_Job]:
     people: dict[str, int] = {}
+    keys = [f"id{people.setdefault(person, len(people))}" for _, person in recordings]
+    has = {"own"} | ({"other"} if len(people) > 1 else set())
+    has |= {"redrawers"} if settings.redrawers else set()
+    families = possible_families(settings.families, has)
     jobs = []
-    for number, (video, person) in enumerate(recordings):
-        key = f"id{people.setdefault(person, len(people))}"
-        real = out / "Celeb-real" / f"{key}_{number:04d}.mp4"
-        fake = out / "Celeb-synthesis" / f"{key}_{key}_{number:04d}.mp4"
-        jobs.append(_Job(video, real, fake, number))
+    for number, ((video, _), key) in enumerate(zip(recordings, keys, strict=True)):
+        rng = np.random.default_rng((settings.seed, number, 1))
+        family = families[int(rng.integers(len(families)))]
+        donor = None
+        if family.needs == "other":
+            others = [k for k, other in enumerate(keys) if other != key]
+            donor = others[int(rng.integers(len(others)))]
+        lent = key if donor is None else keys[donor]
+        jobs.append(
+            _Job(
+                video,
+                None if donor is None else recordings[donor][0],
+                family.method,
+                out / "Celeb-real" / f"{key}_{number:04d}.mp4",
+                out / "Celeb-synthesis" / f"{key}_{lent}_{number:04d}.mp4",
+                number,
+            )
+        )
     return jobs
 
 
 def _make(settings: SynthSettings, job: _Job) -> None:
     """Make one real and its fake; the truth is written last and marks them as finished."""
     rng = np.random.default_rng((settings.seed, job.number))
-    looks = _look(job.video, settings)
+    looks, family = _look(job.video, settings), FAMILIES[job.family]
+    scene = Scene(
+        [look.patch for look in looks],
+        [look.patch for look in _look(job.donor, settings)] if job.donor else (),
+        load_redrawers(settings.redrawers) if settings.redrawers else (),
+    )
     with Video(job.video) as video:
         fps = Fraction(video.info.fps or 25).limit_denominator(1001)
     crf = int(rng.integers(18, 31))
     with replacing(job.real) as temporary:
         count = encode(temporary, (f.rgb for f in _frames(job.video, settings)), fps, crf)
-    blends = _plan(rng, count / float(fps))
+    plan = [
+        (start, end, family.draw(rng, scene)) for start, end in _segments(rng, count / float(fps))
+    ]
     altered: list[bool] = []
-    with replacing(job.fake) as temporary:
-        frames = _blended(_frames(job.video, settings), looks, blends, fps, altered)
-        encode(temporary, frames, fps, crf)
+    with replacing(job.fake) as temporary, replacing(job.masks) as grey:
+        with Encoder(temporary, fps, "libx264", crf) as fake, Encoder(grey, fps, "ffv1") as masks:
+            for rgb, mask in _manipulated(_frames(job.video, settings), looks, plan, fps):
+                fake.add(rgb)
+                masks.add(mask)
+                altered.append(bool(mask.any()))
         if not any(altered):
             raise VideoError(job.video, "no face to manipulate where a segment was to be")
-    source, (person, *_) = job.real.stem, job.real.stem.split("_")
+    source, people = job.real.stem, job.fake.stem.split("_")[:2]
     record = VideoRecord(
-        job.fake, 1, job.fake.parent.name, (person, person), source, METHOD,
+        job.fake, 1, job.fake.parent.name, (people[0], people[1]), source, job.family,
         segments=_runs(altered, float(fps)),
     )  # fmt: skip
     write_table(job.truth, [record])
@@ -177,64 +226,72 @@ def _frames(path: Path, settings: SynthSettings, fps: float | None = None) -> It
             yield Frame(frame.index, frame.time, np.asarray(small, dtype=np.uint8))
 
 
-def _look(path: Path, settings: SynthSettings) -> list[tuple[float, Landmarks]]:
-    """(time, landmarks) of the largest face, wherever there is a clear one."""
+class _Look(NamedTuple):
+    """The largest face at a time, in seconds."""
+
+    time: float
+    landmarks: Landmarks
+    patch: Patch
+
+
+def _look(path: Path, settings: SynthSettings) -> list[_Look]:
+    """The largest face, wherever there is a clear one."""
     detector = MTCNN(min_face_size=40)
     looks = []
     for frame in _frames(path, settings, _LOOK_FPS):
         (faces,) = detector.detect([frame.rgb])
         if faces and faces[0].score > 0.9 and faces[0].box[2] - faces[0].box[0] >= _MIN_WIDTH:
-            looks.append((frame.time, faces[0].landmarks))
+            patch = Patch.cut(frame.rgb, faces[0].landmarks)
+            if patch is not None:
+                looks.append(_Look(frame.time, faces[0].landmarks, patch))
     if len(looks) < 2:
         raise VideoError(path, f"no face of {_MIN_WIDTH} pixels to manipulate")
     return looks
 
 
-def _between(looks: list[tuple[float, Landmarks]], time: float) -> Landmarks | None:
+def _between(looks: list[_Look], time: float) -> Landmarks | None:
     """Landmarks at a time, interpolated; None where no face was seen around it."""
-    times = [look[0] for look in looks]
+    times = [look.time for look in looks]
     after = int(np.searchsorted(times, time))
     if after == 0 or after == len(looks):
         nearest = min(after, len(looks) - 1)
-        return looks[nearest][1] if abs(times[nearest] - time) < 1 / _LOOK_FPS else None
-    (t0, a), (t1, b) = looks[after - 1], looks[after]
+        return looks[nearest].landmarks if abs(times[nearest] - time) < 1 / _LOOK_FPS else None
+    (t0, a, _), (t1, b, _) = looks[after - 1], looks[after]
     jumped = np.linalg.norm(b - a, axis=1).max() > 0.5 * np.ptp(a, axis=0).max()
     if t1 - t0 > _MAX_GAP or jumped:
         return None
     return np.asarray(a + (b - a) * ((time - t0) / (t1 - t0)), dtype=np.float32)
 
 
-def _plan(rng: np.random.Generator, duration: float) -> list[tuple[float, float, SelfBlend]]:
-    """(start, end, manipulation): the whole clip, or one or two parts of it, in order."""
+def _segments(rng: np.random.Generator, duration: float) -> list[tuple[float, float]]:
+    """(start, end): the whole clip, or one to three parts of it, in order."""
     if duration < 3 or rng.random() < 0.35:
-        return [(0.0, float("inf"), SelfBlend.draw(rng))]
-    parts = int(rng.integers(1, 3)) if duration >= 6 else 1
+        return [(0.0, float("inf"))]
+    parts = int(rng.integers(1, 4)) if duration >= 6 else 1
     slot = duration / parts
     plan = []
     for part in range(parts):
         length = rng.uniform(min(1.5, 0.6 * slot), 0.7 * slot)
         start = part * slot + rng.uniform(0, slot - length)
-        plan.append((float(start), float(start + length), SelfBlend.draw(rng)))
+        plan.append((float(start), float(start + length)))
     return plan
 
 
-def _blended(
+def _manipulated(
     frames: Iterator[Frame],
-    looks: list[tuple[float, Landmarks]],
-    plan: list[tuple[float, float, SelfBlend]],
+    looks: list[_Look],
+    plan: list[tuple[float, float, Manipulation]],
     fps: Fraction,
-    altered: list[bool],
-) -> Iterator[NDArray[np.uint8]]:
-    """The frames with the plan carried out; `altered` gets one entry a frame."""
+) -> Iterator[Altered]:
+    """The frames with the plan carried out."""
     for number, frame in enumerate(frames):
         clock = number / float(fps)  # time in the new file, whose rate is constant
-        blend = next((blend for start, end, blend in plan if start <= clock < end), None)
-        landmarks = _between(looks, frame.time) if blend else None
-        altered.append(landmarks is not None)
-        if blend is None or landmarks is None:
-            yield frame.rgb
+        fake = next((fake for start, end, fake in plan if start <= clock < end), None)
+        landmarks = _between(looks, frame.time) if fake else None
+        if fake is None or landmarks is None:
+            yield Altered(frame.rgb, np.zeros(frame.rgb.shape[:2], np.uint8))
         else:
-            yield blend.apply(frame.rgb, landmarks, clock)
+            yield fake.apply(frame.rgb, landmarks, clock)
 
 
 def _runs(altered: list[bool], fps: float) -> tuple[tuple[float, float], ...]:

@@ -1,0 +1,137 @@
+"""Steps of runs/weights.sh that are no command of unmask's.
+
+weights.py parts CLIPS.csv OUT                 who trains, who chooses, who is reported
+weights.py tree POOL PARTS.csv OUT [--without METHOD]...   links as unmask train takes them
+weights.py autoencoders TREE OUT               networks for the family "redrawn"
+"""
+
+import argparse
+import csv
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unmask import store
+from unmask.corpora import TABLE, VideoRecord, write_table
+from unmask.synth.autoencoder import AutoencoderConfig, save_autoencoder, train_autoencoder
+
+HELD_OUT = {"test": 16, "val": 12}  # identities of recordings of which there are no fakes
+# Generators of true fakes that are left out together, by what their methods' names hold.
+FOLDS = (
+    ("FantasyTalking",),
+    ("InfiniteTalk", "LatentSync"),
+    ("MimicMotion", "MagicDance", "Moore"),
+    ("StableAvatar", "AniPortrait"),
+)
+AUTOENCODERS = {
+    "swap": AutoencoderConfig(64, "shuffle", people=6),
+    "transposed": AutoencoderConfig(128, "transposed"),
+    "nearest": AutoencoderConfig(96, "nearest", latent=16),
+    "variational": AutoencoderConfig(128, "bilinear", variational=True),
+}
+STEPS = 900
+
+
+def parts(table: Path, seed: int) -> list[dict[str, str]]:
+    """The clips with their part (train, val, test or dev), and their fold when recipes are chosen.
+
+    A fold is a group of generators, the people that they show, and a share of the other people.
+    """
+    with table.open(newline="", encoding="utf-8") as file:
+        clips = list(csv.DictReader(file))
+    fakes = {clip["identity"] for clip in clips if clip["label"] == "fake"}
+    people = sorted({c["identity"] for c in clips if c["role"] == "train"} - fakes)
+    order = iter(np.random.default_rng(seed).permutation(people).tolist())
+    held = {next(order): part for part, count in HELD_OUT.items() for _ in range(count)}
+    folds = {person: number % len(FOLDS) for number, person in enumerate(people)}
+    for clip in clips:
+        for number, names in enumerate(FOLDS):
+            if any(name in clip["manipulation"] for name in names):
+                folds.setdefault(clip["identity"], number)
+    return [
+        {
+            "path": str((table.parent / clip["file"]).resolve()),
+            "label": clip["label"],
+            "identity": clip["identity"],
+            "method": clip["manipulation"],
+            "part": "dev" if clip["role"] == "dev" else held.get(clip["identity"], "train"),
+            "fold": str(folds.get(clip["identity"], "")),
+        }
+        for clip in clips
+    ]
+
+
+def tree(pool: Path, clips: list[dict[str, str]], out: Path, fold: str | None) -> None:
+    """Link preprocessed clips; with a fold, what is not of the test part is val or train by it."""
+    records = []
+    for clip in clips:
+        split, label = clip["part"], clip["label"]
+        if split == "dev":
+            continue
+        if fold is not None and split != "test":
+            split = "val" if clip["fold"] == fold else "train"
+        name = f"{Path(clip['path']).stem}{store.SUFFIX}"
+        target = out / split / label / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.is_symlink():
+            target.symlink_to((pool / label / name).resolve())
+        records.append(
+            VideoRecord(
+                target, int(label == "fake"), label, (clip["identity"],), Path(clip["path"]).stem,
+                clip["method"] or None, split,
+            )
+        )  # fmt: skip
+    write_table(out / TABLE, records)
+
+
+def autoencoders(root: Path, out: Path, seed: int) -> None:
+    """Train those that are not there yet on the train split's recordings."""
+    videos = [store.read(path) for path in sorted((root / "train" / "real").glob("*.pt"))]
+    tracks = [video.tracks[0].crops for video in videos if video.tracks]
+    tracks.sort(key=len, reverse=True)  # those with a decoder of their own show most
+    for name, config in AUTOENCODERS.items():
+        path = out / f"{name}.safetensors"
+        if not path.exists():
+            logging.info("autoencoder %s", name)
+            save_autoencoder(path, train_autoencoder(config, tracks, STEPS, seed))
+
+
+def read(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    steps: Any = parser.add_subparsers(dest="step", required=True)
+    step = steps.add_parser("parts")
+    step.add_argument("table", type=Path)
+    step = steps.add_parser("tree")
+    step.add_argument("pool", type=Path)
+    step.add_argument("table", type=Path)
+    step.add_argument("out", type=Path)
+    step.add_argument("--fold")
+    step = steps.add_parser("autoencoders")
+    step.add_argument("root", type=Path)
+    step.add_argument("out", type=Path)
+    args = parser.parse_args()
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    if args.step == "parts":
+        rows = parts(args.table, args.seed)
+        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    elif args.step == "tree":
+        tree(args.pool, read(args.table), args.out, args.fold)
+    else:
+        autoencoders(args.root, args.out, args.seed)
+
+
+if __name__ == "__main__":
+    main()

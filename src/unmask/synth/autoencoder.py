@@ -1,0 +1,180 @@
+"""Small networks that draw faces anew, and their training.
+
+The first face swaps had one encoder and a decoder for each person; a variational autoencoder
+(Kingma and Welling 2014, "Auto-Encoding Variational Bayes") draws the pictures of today's
+diffusion models. What they leave in a picture depends on how they make it large again (Odena,
+Dumoulin and Olah 2016, "Deconvolution and Checkerboard Artifacts").
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from unmask.atomic import replacing
+from unmask.errors import ModelError
+from unmask.synth.patch import Image, Pixels
+
+Upsampling = Literal["transposed", "shuffle", "nearest", "bilinear"]
+SUFFIX = ".safetensors"
+_DOWN = 3  # halvings
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """The architecture.
+
+    Attributes:
+        pixels: side of its pictures, a multiple of 8.
+        upsampling: how a picture becomes large again.
+        width: channels of the first layer.
+        latent: channels of the smallest picture.
+        variational: whether the code is drawn at random around what the encoder says.
+        people: decoders beside each other, one a person.
+    """
+
+    pixels: int = 128
+    upsampling: Upsampling = "transposed"
+    width: int = 16
+    latent: int = 32
+    variational: bool = False
+    people: int = 1
+
+
+class Autoencoder(nn.Module):
+    """A face through a narrow code and back; implements Redrawer."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [config.width * 2**k for k in range(_DOWN)]
+        down: list[nn.Module] = []
+        for before, after in zip([3, *widths], widths, strict=False):
+            down += [nn.Conv2d(before, after, 4, 2, 1), nn.GroupNorm(4, after), nn.SiLU()]
+        code = config.latent * (2 if config.variational else 1)
+        self.encoder = nn.Sequential(*down, nn.Conv2d(widths[-1], code, 3, 1, 1))
+        self.decoders = nn.ModuleList(self._decoder(widths) for _ in range(config.people))
+
+    def _decoder(self, widths: list[int]) -> nn.Sequential:
+        layers: list[nn.Module] = [nn.Conv2d(self.config.latent, widths[-1], 3, 1, 1)]
+        for before, after in zip(widths[::-1], [*widths[-2::-1], widths[0]], strict=True):
+            layers += [nn.GroupNorm(4, before), nn.SiLU()]
+            layers += _doubling(self.config.upsampling, before, after)
+        return nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(widths[0], 3, 3, 1, 1))
+
+    def forward(self, faces: Tensor, person: int = 0) -> tuple[Tensor, Tensor]:
+        """(N, 3, P, P) float32 0 to 1 -> the same drawn anew, and the code's divergence, ()."""
+        code, divergence = self.encoder(faces - 0.5), faces.new_zeros(())
+        if self.config.variational:
+            code, spread = code.chunk(2, dim=1)
+            divergence = 0.5 * (code**2 + spread.exp() - 1 - spread).mean()
+            if self.training:
+                code = code + torch.randn_like(code) * (0.5 * spread).exp()
+        return self.decoders[person](code) + 0.5, divergence
+
+    @torch.inference_mode()
+    def redraw(self, rgb: Pixels, person: int) -> Pixels:
+        """See Redrawer."""
+        size = (self.config.pixels, self.config.pixels)
+        small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+        faces = torch.from_numpy(small / 255).permute(2, 0, 1)[None].float()
+        drawn, _ = self(faces, person % self.config.people)
+        picture = np.ascontiguousarray(drawn[0].permute(1, 2, 0).numpy())
+        large = cv2.resize(picture, rgb.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+        return np.asarray(np.clip(large * 255, 0, 255), dtype=np.float32)
+
+
+def _doubling(kind: Upsampling, before: int, after: int) -> list[nn.Module]:
+    """Layers that double a picture's sides."""
+    if kind == "transposed":
+        return [nn.ConvTranspose2d(before, after, 4, 2, 1)]
+    if kind == "shuffle":
+        return [nn.Conv2d(before, 4 * after, 3, 1, 1), nn.PixelShuffle(2)]
+    return [nn.Upsample(scale_factor=2, mode=kind), nn.Conv2d(before, after, 3, 1, 1)]
+
+
+def train_autoencoder(
+    config: AutoencoderConfig, people: list[NDArray[np.uint8]], steps: int, seed: int = 0
+) -> Autoencoder:
+    """Train an autoencoder to draw faces as they are.
+
+    Args:
+        config: the architecture; several decoders learn together for two thirds of the steps,
+            and then each the face of one of the first `people` alone.
+        people: of each the faces, (N, S, S, 3) uint8 RGB.
+        steps: batches of 16 faces.
+        seed: of weights and order.
+    """
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    net = Autoencoder(config).train().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
+    common = steps if config.people == 1 else steps * 2 // 3
+    for step in range(steps):
+        if step == common:
+            for decoder in net.decoders[1:]:
+                decoder.load_state_dict(net.decoders[0].state_dict())
+        person = 0 if step < common else step % config.people
+        faces = _batch(rng, people if step < common else [people[person]], config.pixels)
+        with torch.autocast("cpu", torch.bfloat16):
+            drawn, divergence = net(faces, person)
+        drawn = drawn.float()
+        loss = F.l1_loss(drawn, faces) + 1e-4 * divergence
+        for axis in (2, 3):  # edges count as much as areas
+            loss = loss + F.l1_loss(drawn.diff(dim=axis), faces.diff(dim=axis))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return net.eval()
+
+
+def _batch(rng: np.random.Generator, people: list[Image], pixels: int) -> Tensor:
+    """(B, 3, P, P) faces of random people, sizes and sides, 0 to 1."""
+    faces = []
+    for _ in range(_BATCH):
+        crops = people[int(rng.integers(len(people)))]
+        rgb = crops[int(rng.integers(len(crops)))]
+        size = rgb.shape[0]
+        side = int(size * rng.uniform(0.6, 1))
+        x, y = rng.integers(0, size - side + 1, 2)
+        part = rgb[y : y + side, x : x + side, :]
+        part = cv2.resize(part, (pixels, pixels), interpolation=cv2.INTER_AREA)
+        faces.append(part[:, ::-1] if rng.random() < 0.5 else part)
+    batch = torch.from_numpy(np.ascontiguousarray(np.stack(faces).transpose(0, 3, 1, 2)))
+    return batch.float().div(255).contiguous(memory_format=torch.channels_last)
+
+
+def save_autoencoder(path: str | Path, net: Autoencoder) -> None:
+    """Write weights and architecture as one `.safetensors` file."""
+    with replacing(Path(path)) as temporary:
+        state = {key: value.contiguous() for key, value in net.state_dict().items()}
+        save_file(state, temporary, {"autoencoder": json.dumps(asdict(net.config))})
+
+
+def load_autoencoder(path: str | Path) -> Autoencoder:
+    """Read what `save_autoencoder` wrote.
+
+    Raises:
+        ModelError: it is nothing of the kind.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            config = json.loads((file.metadata() or {})["autoencoder"])
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        net = Autoencoder(AutoencoderConfig(**config))
+        net.load_state_dict(state)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(path, f"not an autoencoder: {error}") from error
+    return net.eval()
