@@ -64,6 +64,12 @@ def parts(table: Path, seed: int) -> list[dict[str, str]]:
     ]
 
 
+def link(target: Path, source: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.is_symlink():
+        target.symlink_to(source.resolve())
+
+
 def tree(pool: Path, clips: list[dict[str, str]], out: Path, fold: str | None) -> None:
     """Link preprocessed clips; with a fold, what is not of the test part is val or train by it."""
     records = []
@@ -75,9 +81,7 @@ def tree(pool: Path, clips: list[dict[str, str]], out: Path, fold: str | None) -
             split = "val" if clip["fold"] == fold else "train"
         name = f"{Path(clip['path']).stem}{store.SUFFIX}"
         target = out / split / label / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.is_symlink():
-            target.symlink_to((pool / label / name).resolve())
+        link(target, pool / label / name)
         records.append(
             VideoRecord(
                 target, int(label == "fake"), label, (clip["identity"],), Path(clip["path"]).stem,
@@ -104,6 +108,12 @@ def read(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def write(rows: list[dict[str, str]]) -> None:
+    writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -112,6 +122,12 @@ def main() -> None:
     steps: Any = parser.add_subparsers(dest="step", required=True)
     step = steps.add_parser("parts")
     step.add_argument("table", type=Path)
+    step = steps.add_parser("links")
+    step.add_argument("table", type=Path)
+    step.add_argument("out", type=Path)
+    step = steps.add_parser("chosen")
+    step.add_argument("table", type=Path)
+    step.add_argument("part")
     step = steps.add_parser("tree")
     step.add_argument("pool", type=Path)
     step.add_argument("table", type=Path)
@@ -123,10 +139,15 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     if args.step == "parts":
-        rows = parts(args.table, args.seed)
-        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        write(parts(args.table, args.seed))
+    elif args.step == "links":
+        for clip in read(args.table):
+            if clip["part"] != "dev":
+                link(args.out / clip["label"] / Path(clip["path"]).name, Path(clip["path"]))
+    elif args.step == "chosen":
+        keys = ("path", "label", "identity", "method")
+        rows = [c for c in read(args.table) if c["part"] == args.part and c["label"] == "real"]
+        write([{key: row[key] for key in keys} for row in rows])
     elif args.step == "tree":
         tree(args.pool, read(args.table), args.out, args.fold)
     else:

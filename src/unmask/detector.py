@@ -18,9 +18,17 @@ from unmask.corruption import CLEAN, Corruption
 from unmask.engine import batched, threaded
 from unmask.errors import FileError, StoreError, UsageError
 from unmask.faces import FaceCrop
-from unmask.models import Bundle, Decision, autocast, fast_precision, folded, load_bundle
+from unmask.models import (
+    Bundle,
+    Decision,
+    autocast,
+    fast_precision,
+    find_model,
+    folded,
+    load_bundle,
+)
 from unmask.preprocess import VideoPreprocessor
-from unmask.segments import Segment, find_segments, moving_average
+from unmask.segments import Segment, aggregate, find_segments, moving_average
 from unmask.store import ProcessedVideo, Summary, coverage
 from unmask.video import Limits
 from unmask.windows import Window, average_windows, make_windows
@@ -156,12 +164,17 @@ class Detector:
         device: str = "auto",
         limits: Limits = Limits(),  # noqa: B008
     ) -> "Detector":
-        """Load a model: a bundle folder (as training leaves it), a `.safetensors` or a `.pth`.
+        """Load a model.
+
+        Args:
+            model: "small", which comes along; a bundle folder (as training leaves it), a
+                `.safetensors` or a `.pth`; or one from the network (see find_model).
+            people, device, limits: see Detector.
 
         Raises:
             ModelError: it cannot be loaded.
         """
-        return cls(load_bundle(model), people, device, limits)
+        return cls(load_bundle(find_model(model)), people, device, limits)
 
     @cached_property
     def preprocessor(self) -> VideoPreprocessor:
@@ -275,7 +288,7 @@ class Detector:
                 number,
                 max_gap=1.5 * step,
             )
-        confidence = float(smooth.max() if decision.aggregate == "max" else smooth.mean())
+        confidence = aggregate(smooth, decision.aggregate)
         return (
             ScoredTrack(number, float(times[0]), float(times[-1]), confidence),
             [
@@ -312,10 +325,17 @@ class Detector:
                 faces = features[window.start : window.stop]
                 row[: len(faces)] = torch.stack(faces)
             logits = self._net.judge(batch.to(self.device), mask.to(self.device))
-            scores.append(logits.window.double().sigmoid().cpu().numpy())
+            scores.append(self._probability(logits.window).cpu().numpy())
             if logits.frames is not None:
-                curves += list(logits.frames.double().sigmoid().cpu().numpy())
+                curves += list(self._probability(logits.frames).cpu().numpy())
         return np.concatenate(scores), curves or None
+
+    def _probability(self, logits: Tensor) -> Tensor:
+        """Of any shape, float64."""
+        logits, calibration = logits.double(), self.bundle.calibration
+        if calibration is not None:
+            logits = (logits + calibration.offset) / calibration.temperature
+        return logits.sigmoid()
 
     @torch.inference_mode()
     def _choose_precision(self, crops: list[NDArray[np.uint8]]) -> str:
@@ -326,7 +346,7 @@ class Detector:
         for precision in ("float32", fast):
             features = self._encode(crops[:_TRIED], precision).to(self.device)
             logits = (part for part in self._net.judge(features[None]) if part is not None)
-            scores.append(torch.cat([part.double().sigmoid().flatten() for part in logits]))
+            scores.append(torch.cat([self._probability(part).flatten() for part in logits]))
         lost = float((scores[0] - scores[1]).abs().max())
         if lost <= _TOLERANCE:
             return fast

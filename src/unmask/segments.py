@@ -83,3 +83,17 @@ def format_timestamp(seconds: float) -> str:
     """Seconds -> "HH:MM:SS", rounded down, as a player shows it."""
     whole = int(seconds + 1e-6)
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def aggregate(scores: NDArray[np.float64], how: str) -> float:
+    """One probability from those of (N,) windows.
+
+    Args:
+        scores: 0 to 1, at least one.
+        how: "mean", "max", or "logit": the mean of the log-odds, in which sure windows weigh more
+            and which a calibration of the logits leaves a mean.
+    """
+    if how == "logit":
+        odds = np.clip(scores, 1e-9, 1 - 1e-9)
+        return float(1 / (1 + np.exp(-np.mean(np.log(odds) - np.log1p(-odds)))))
+    return float(scores.max() if how == "max" else scores.mean())

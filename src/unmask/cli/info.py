@@ -17,7 +17,10 @@ import click
     help="Draw who is seen in a video, and when.",
 )
 def info(paths: tuple[str, ...], faces: str | None) -> int:
-    """Describe videos, .pt files of faces, and models, as JSON."""
+    """Describe videos, .pt files of faces, and models, as JSON; of a model its card, if it has one.
+
+    A model is a folder, a .pth, or the name of one that comes along, like "small".
+    """
     from unmask.errors import FileError, UsageError
 
     if faces is not None and len(paths) != 1:
@@ -25,7 +28,10 @@ def info(paths: tuple[str, ...], faces: str | None) -> int:
     status = 0
     for path in paths:
         try:
-            about = _describe(Path(path))
+            about = _describe(path)
+            if isinstance(about, str):
+                click.echo(about, nl=False)
+                continue
             if faces is not None:
                 about["people"] = _draw(Path(path), Path(faces))
             click.echo(json.dumps({"path": path, **about}, indent=2))
@@ -47,12 +53,13 @@ def _draw(path: Path, sheet: Path) -> int:
     return len(contact_sheet(preprocessor.stream(path), sheet).kept)
 
 
-def _describe(path: Path) -> dict[str, Any]:
+def _describe(name: str) -> dict[str, Any] | str:
     from unmask import store
-    from unmask.models import load_bundle
+    from unmask.models import find_model, load_bundle, shipped_models
     from unmask.models.bundle import config_dict
     from unmask.video import Video
 
+    path = find_model(name) if name in shipped_models() else Path(name)
     if path.suffix == store.SUFFIX:
         video = store.read(path)
         return {
@@ -69,6 +76,8 @@ def _describe(path: Path) -> dict[str, Any]:
         }
     if path.is_dir() or path.suffix in (".pth", ".safetensors"):
         bundle = load_bundle(path)
+        if bundle.card is not None:
+            return bundle.card
         parameters = sum(p.numel() for p in bundle.net.parameters())
         return {
             **config_dict(

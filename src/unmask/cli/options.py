@@ -17,6 +17,13 @@ workers = click.option(
     help="Processes.",
 )
 
+model = click.option(
+    "--model",
+    default="small",
+    show_default=True,
+    metavar="NAME|FOLDER|FILE.pth",
+    help="One that comes along, what `unmask train` left, a .pth, or a hub id with its checksum.",
+)
 
 timeout = click.option(
     "--timeout",

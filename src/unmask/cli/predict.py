@@ -11,7 +11,7 @@ from unmask.cli import options
 
 @click.command(short_help="A video -> a verdict, and when.")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--model", metavar="FOLDER|FILE.pth", help="What `unmask train` left, or a .pth.")
+@options.model
 @click.option(
     "--format",
     "form",
@@ -28,7 +28,7 @@ from unmask.cli import options
 def predict(
     quiet: bool,
     paths: tuple[str, ...],
-    model: str | None,
+    model: str,
     form: str,
     output: str | None,
     faces: str | None,
@@ -36,16 +36,10 @@ def predict(
     device: str,
 ) -> int:
     """Judge videos, preprocessed .pt files, folders of them, or globs."""
-    from unmask.errors import FileError, UsageError
-
-    if model is None:
-        raise UsageError(
-            "no weights come with this version: name a model with --model "
-            "(a folder that `unmask train` left, or a .pth file)"
-        )
     from unmask import report
     from unmask.atomic import write_text
     from unmask.detector import Detector, Prediction
+    from unmask.errors import FileError
     from unmask.video import Limits
 
     inputs = [found for path in paths for found in _expand(path)]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
 
 from unmask.evaluation.measures import MEASURES
 from unmask.evaluation.metrics import choose_threshold
@@ -65,6 +66,23 @@ def fit_calibration(labels: Labels, scores: Scores, method: str) -> Calibration:
 
     best = minimize_scalar(loss, bounds=(-4, 4), method="bounded").x
     return Calibration(method, float(np.exp(best)), (), (), len(labels))
+
+
+def fit_platt(labels: Labels, scores: Scores) -> tuple[float, float]:
+    """(temperature, offset) of logits z, so that sigmoid((z + offset) / temperature) fits best.
+
+    Platt 1999, "Probabilistic Outputs for Support Vector Machines". Both classes weigh the same,
+    however many videos each has.
+
+    Args:
+        labels: (N,) 0 or 1, both occurring.
+        scores: (N,) sigmoid(z), 0 to 1.
+    """
+    logits = _logit(scores)
+    fitted = LogisticRegression(C=1e6, class_weight="balanced").fit(logits[:, None], labels)
+    slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    slope = max(slope, 1e-3)  # scores that say nothing, or the contrary, become unsure
+    return 1 / slope, intercept / slope
 
 
 @dataclass(frozen=True)

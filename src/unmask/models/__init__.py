@@ -9,17 +9,22 @@ from unmask.models.network import (
     autocast,
     fast_precision,
 )
+from unmask.models.pretrained import find_model, shipped_models
+from unmask.models.verdicts import Calibration
 
 __all__ = [
     "Bundle",
+    "Calibration",
     "Decision",
     "DeepfakeNet",
     "Logits",
     "ModelConfig",
     "autocast",
     "fast_precision",
+    "find_model",
     "folded",
     "load_bundle",
     "load_imagenet",
     "save_bundle",
+    "shipped_models",
 ]

@@ -1,14 +1,15 @@
 """A model on disk: everything that prediction needs to know, beside the weights.
 
 A bundle is a folder of `config.json` and `model.safetensors` (or `best_model.pth`, as training
-leaves it). A bare `.pth` takes the configuration from its checkpoint, from a `config.json` beside
-it, or else is taken for the design document's own model.
+leaves it), with `calibration.json` and `card.md` if there are any. A bare `.pth` takes the
+configuration from its checkpoint, from a `config.json` beside it, or else is taken for the design
+document's own model.
 """
 
 import hashlib
 import json
 import pickle
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from torch import Tensor
 from unmask.atomic import replacing, write_text
 from unmask.errors import ModelError, UnmaskError
 from unmask.models.network import DeepfakeNet, ModelConfig
+from unmask.models.verdicts import Calibration
 from unmask.spec import FaceSpec
 
 CONFIG, WEIGHTS, BEST = "config.json", "model.safetensors", "best_model.pth"
+CARD = "card.md"
 FORMAT = 1
 
 
@@ -35,7 +38,8 @@ class Decision:
             its worst person.
         smoothing: windows in the moving average.
         frame_smoothing: faces in the moving average over the frame curve.
-        aggregate: "mean" or "max" of the smoothed windows is a person's confidence.
+        aggregate: "mean" or "max" of the smoothed windows is a person's confidence; or "logit",
+            the mean of their log-odds.
         segment_threshold: a segment is where the curve lies above it.
         real_below, fake_above: confidence under the one is "real", over the other "fake", and
             between them "inconclusive".
@@ -61,6 +65,8 @@ class Bundle:
         decision: how its scores become a verdict.
         training: what is known of its making.
         sha256: of the weights file, hexadecimal.
+        calibration: of its logits; its thresholds go before the decision's.
+        card: what is to be known of it, Markdown.
     """
 
     name: str
@@ -69,6 +75,8 @@ class Bundle:
     decision: Decision
     training: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    calibration: Calibration | None = None
+    card: str | None = None
 
 
 def config_dict(
@@ -90,10 +98,23 @@ def save_config(folder: str | Path, config: dict[str, Any]) -> None:
     write_text(Path(folder) / CONFIG, json.dumps(config, indent=2) + "\n")
 
 
-def save_bundle(folder: str | Path, bundle: Bundle) -> None:
-    """Write a bundle: `config.json` and `model.safetensors`."""
+def save_bundle(folder: str | Path, bundle: Bundle, half: bool = False) -> None:
+    """Write a bundle: `config.json`, `model.safetensors`, and what else it has.
+
+    Args:
+        folder: for the files.
+        bundle: the model.
+        half: write the weights as float16, which takes half the room and moves scores by little.
+    """
+    state = {key: value.contiguous() for key, value in bundle.net.state_dict().items()}
+    if half:
+        state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     with replacing(Path(folder) / WEIGHTS) as temporary:
-        save_file({k: v.contiguous() for k, v in bundle.net.state_dict().items()}, temporary)
+        save_file(state, temporary)
+    if bundle.calibration is not None:
+        bundle.calibration.save(folder)
+    if bundle.card is not None:
+        write_text(Path(folder) / CARD, bundle.card)
     config = config_dict(
         bundle.name, bundle.net.config, bundle.spec, bundle.decision, bundle.training
     )
@@ -131,7 +152,16 @@ def load_bundle(path: str | Path) -> Bundle:
         raise ModelError(source, f"not the configuration of a model: {error}") from error
     _check_same(weights, net.state_dict(), state)
     net.load_state_dict(state)
-    return Bundle(name, net.eval(), spec, decision, training, _sha256(weights))
+    folder = weights.parent
+    # Other weights in the folder have not been calibrated.
+    calibration = Calibration.load(folder) if weights.name == WEIGHTS else None
+    if calibration is not None:
+        decision = replace(
+            decision, real_below=calibration.real_below, fake_above=calibration.fake_above
+        )
+    card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else None
+    checksum = sha256_of(weights)
+    return Bundle(name, net.eval(), spec, decision, training, checksum, calibration, card)
 
 
 def read_checkpoint(path: str | Path) -> Any:
@@ -193,6 +223,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return config
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
