@@ -1,7 +1,9 @@
 """Steps of runs/weights.sh that are no command of unmask's.
 
-weights.py parts CLIPS.csv OUT                 who trains, who chooses, who is reported
-weights.py tree POOL PARTS.csv OUT [--without METHOD]...   links as unmask train takes them
+weights.py parts CLIPS.csv                     who trains, who chooses, who is reported
+weights.py links PARTS.csv OUT                 the clips that train, as a tree of videos
+weights.py chosen PARTS.csv PART               the table of one part's recordings
+weights.py tree POOL PARTS.csv OUT [--fold K]  their faces, as unmask train takes them
 weights.py autoencoders TREE OUT               networks for the family "redrawn"
 """
 
