@@ -130,3 +130,22 @@ def test_people_come_from_the_table(reals: Path, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(f"path,label,identity\n{rows}{reals}/person 3.mp4,fake,c\n")
     report = make_fakes(tmp_path / "t.csv", tmp_path / "out", SynthSettings(max_seconds=1))
     assert sorted(r.source or "" for r in report.fakes) == ["id0_0000", "id0_0002", "id1_0001"]
+
+
+def test_the_file_says_nothing(made: Path) -> None:
+    """Codec, format, size, rate and length are those of the recording; bytes nearly so."""
+    for fake in read_table(made / "truth.jsonl"):
+        facts = []
+        for path in (made / "Celeb-real" / f"{fake.source}.mp4", fake.path):
+            with av.open(str(path)) as file:
+                stream = file.streams.video[0]
+                facts.append(
+                    (
+                        file.format.name, stream.codec_context.name, stream.format.name,
+                        stream.width, stream.height, stream.average_rate, stream.frames,
+                        stream.duration, dict(file.metadata), dict(stream.metadata),
+                    )
+                )  # fmt: skip
+        assert facts[0] == facts[1]
+        sizes = [p.stat().st_size for p in (made / "Celeb-real" / f"{fake.source}.mp4", fake.path)]
+        assert 0.6 < sizes[1] / sizes[0] < 1.6
