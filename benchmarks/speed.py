@@ -5,8 +5,8 @@
 The measuring clip is SOURCE played forwards and backwards for 30 seconds, 30 fps, H.264 crf 23, in
 each height that is asked for. Both sides run in processes of their own, A B A B..., and time the
 work itself (models loaded, no interpreter start). `predict` uses ResNeXt50 + BiGRU with random
-weights on both sides, `predict-small` EfficientNet-Lite0 on ours: they measure time and nothing
-else. The baseline script needs facenet-pytorch on the PYTHONPATH.
+weights on both sides, `predict-small` the shipped model on ours; the number of windows differs
+with the model. The baseline script needs facenet-pytorch on the PYTHONPATH.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def ours(job: str, clip: Path, out: Path) -> dict[str, Any]:
     import torch
 
     from unmask.detector import Detector
-    from unmask.models import Bundle, Decision, DeepfakeNet, ModelConfig
+    from unmask.models import Bundle, Decision, DeepfakeNet, ModelConfig, find_model, load_bundle
     from unmask.preprocess import VideoPreprocessor
     from unmask.spec import FaceSpec
 
@@ -64,9 +64,10 @@ def ours(job: str, clip: Path, out: Path) -> dict[str, Any]:
         seconds = time.perf_counter() - started
         return {"seconds": seconds, "windows": len(video.windows)}
     torch.manual_seed(0)
-    small = ModelConfig("tf_efficientnet_lite0", hidden=128, layers=1, pooling="attention")
-    config = small if job == "predict-small" else ModelConfig()
-    bundle = Bundle("untrained", DeepfakeNet(config).eval(), FaceSpec(), Decision())
+    if job == "predict-small":
+        bundle = load_bundle(find_model("small"))
+    else:
+        bundle = Bundle("untrained", DeepfakeNet(ModelConfig()).eval(), FaceSpec(), Decision())
     detector = Detector(bundle)
     assert detector.preprocessor  # the literal side has loaded its MTCNN, too
     started = time.perf_counter()

@@ -20,6 +20,7 @@ from weights import FOLDS, read
 
 from unmask.atomic import write_text
 from unmask.corpora import VideoRecord, read_corpus
+from unmask.corpora.table import CATEGORIES
 from unmask.corruption import CLEAN, Corruption
 from unmask.detector import Detector
 from unmask.evaluation import ScoredVideo, read_scores
@@ -144,8 +145,10 @@ def figures(model: Path, parts: Path, synth: Path, work: Path) -> None:
         world.append(
             {"corruption": f"{kind}, {corruption.parameter}", **_verdicts(videos, decision)}
         )
+    trained = [c for c in clips if c["part"] == "train"]
     found = {
         "model": asdict(detector.model),
+        "trained_on": {label: sum(c["label"] == label for c in trained) for label in CATEGORIES},
         "true_deepfakes": rows,
         "synthetic": families,
         "reals": world,
@@ -235,8 +238,9 @@ in brackets 95 % intervals. Of these fakes it calls {fakes["fake"]} *fake*, {fak
   time), float16, SHA-256 `{found["model"]["sha256"]}`.
 - Faces: {spec.target_fps:g} a second, {spec.image_size} px of which {spec.margin} are around the
   detector's box, windows of {spec.sequence_length}.
-- Trained on 54 recordings and 47 true deepfakes of eight generators, and on fakes made of the
-  recordings while training ({trained.get("synth", "")}). Recipe: `runs/weights.sh`.
+- Trained on {found["trained_on"]["real"]} recordings and {found["trained_on"]["fake"]} true
+  deepfakes of eight generators, and on fakes made of the recordings while training
+  ({trained.get("synth", "")}). Recipe: `runs/weights.sh`.
 - Verdicts: *fake* above {decision.fake_above:.2f}, *real* up to {decision.real_below:.2f}, else
   *inconclusive*. {calibration["basis"].get("fake_above", "")};
   {calibration["basis"].get("real_below", "")}: of {calibration["basis"].get("reals", 0)} recordings

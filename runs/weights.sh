@@ -56,8 +56,9 @@ for run in 0 1 final; do
 done
 
 step "calibration"
-python runs/card.py calibrate "$out/parts.csv" "$out"/runs/[01] --out "$out/calibration.json"
-python runs/card.py ship "$out/runs/final" "$out/calibration.json" "$final"
+last=model_epoch_$epochs.pth  # no epoch is chosen: of what is left out none would be unseen
+python runs/card.py calibrate "$out/parts.csv" "$out"/runs/[01]/"$last" --out "$out/calibration.json"
+python runs/card.py ship "$out/runs/final/$last" "$out/calibration.json" "$final"
 
 step "fakes of people held out"
 python runs/weights.py chosen "$out/parts.csv" test > "$out/test.csv"

@@ -123,7 +123,7 @@ def test_one_bad_video_does_not_stop_the_others(clip: Path, model: Path, tmp_pat
     ("arguments", "status", "cause"),
     [
         (["predict"], 2, "Missing argument"),
-        (["predict", "x.mp4"], 2, "name a model with --model"),
+        (["predict", "x.mp4", "--model", "nothing"], 1, "comes along (small)"),
         (["predict", "x.mp4", "--model", "MODEL", "--faces", "few"], 2, "faces must be"),
         (["predict", "x.mp4", "--model", "MODEL", "--format", "xml"], 2, "'xml' is not one of"),
         (["predict", "x.mp4", "--model", "MODEL", "--device", "abacus"], 2, "not to be had"),
