@@ -32,9 +32,7 @@ from unmask.models import Bundle, Calibration, Decision, load_bundle, save_bundl
 from unmask.models.bundle import CARD
 from unmask.scoring import score_videos
 
-DECISION = Decision(
-    people="all", smoothing=1, frame_smoothing=3, aggregate="logit", segment_threshold=0.5
-)
+DECISION = Decision(people="all", smoothing=1, frame_smoothing=3, aggregate="logit")
 FALSE_ALARMS, MISSES = 0.05, 0.10  # of the cross-fitted reals and fakes; see docs/synthesis.md
 # Corruptions under which reals must stay reals: the nearest level of the grid, or the next worse.
 WORLD = (("jpeg", 4), ("h264", 5), ("resize", 2), ("blur", 3), ("noise", 2), ("brightness", 3))
@@ -72,47 +70,51 @@ def scored(
 
 def calibrate(parts: Path, runs: list[Path], out: Path) -> None:
     """Every fold's network scores what it has never seen; all of that together is fitted on."""
-    clips, videos = read(parts), []
-    for number, run in enumerate(runs):
-        held = [c for c in clips if c["fold"] == str(number) and c["part"] in ("train", "val")]
-        bundle = replace(load_bundle(run), decision=DECISION)
-        file = out.with_name(f"crossfitted_{number}.json")
-        videos += scored(Detector(bundle), records(held), file)
+    clips = read(parts)
+
+    def crossfitted(calibration: Calibration, name: str) -> list[ScoredVideo]:
+        videos = []
+        for number, run in enumerate(runs):
+            held = [c for c in clips if c["fold"] == str(number) and c["part"] in ("train", "val")]
+            bundle = replace(load_bundle(run), decision=DECISION, calibration=calibration)
+            file = out.with_name(f"crossfitted_{name}_{number}.json")
+            videos += scored(Detector(bundle), records(held), file)
+        return videos
+
+    temperature, offset = fit_platt(*arrays(crossfitted(Calibration(1, 0, 0.5, 0.5, 0.5), "raw")))
+    plain = Calibration(temperature, offset, 0.5, 0.5, 0.5)
+    videos = crossfitted(plain, "calibrated")
     labels, scores = arrays(videos)
-    temperature, offset = fit_platt(labels, scores)
-    plain = Calibration(temperature, offset, 0.5, 0.5)
-    logits = np.log(np.clip(scores, 1e-9, None)) - np.log(np.clip(1 - scores, 1e-9, None))
-    fitted = 1 / (1 + np.exp(-(logits + offset) / temperature))
-    fake_above = max(0.5, _upper(fitted[labels == 0], FALSE_ALARMS))
-    real_below = min(0.5, 1 - _upper(1 - fitted[labels == 1], MISSES))
-    auc = levels([replace(v, score=s) for v, s in zip(videos, _all(videos, fitted), strict=True)])
-    area = auc["video"].measures["auc_roc"]
-    basis = {
-        "reals": int((labels == 0).sum()),
-        "fakes": int((labels == 1).sum()),
-        "scores": "of networks that had seen neither the people nor the generators",
-        "auc_roc": [area.value, area.low, area.high],
-        "fake_above": f"at most {FALSE_ALARMS:.0%} of the reals lie above",
-        "real_below": f"at most {MISSES:.0%} of the fakes lie below",
-    }
-    calibration = replace(plain, real_below=real_below, fake_above=fake_above, basis=basis)
+    frames = np.array([frame.score for v in videos if not v.label for frame in v.frames])
+    area = levels(videos)["video"].measures["auc_roc"]
+    calibration = replace(
+        plain,
+        real_below=min(0.5, 1 - _upper(1 - scores[labels == 1], MISSES)),
+        fake_above=max(0.5, _upper(scores[labels == 0], FALSE_ALARMS)),
+        segment_above=max(0.5, _upper(frames, FALSE_ALARMS)),
+        basis={
+            "reals": int((labels == 0).sum()),
+            "fakes": int((labels == 1).sum()),
+            "scores": "of networks that had seen neither the people nor the generators",
+            "auc_roc": [area.value, area.low, area.high],
+            "fake_above": f"at most {FALSE_ALARMS:.0%} of the reals lie above",
+            "real_below": f"at most {MISSES:.0%} of the fakes lie below",
+            "segment_above": f"at most {FALSE_ALARMS:.0%} of the reals' faces lie above",
+        },
+    )
     write_text(out, json.dumps(asdict(calibration), indent=2) + "\n")
     log.info("%s", calibration)
 
 
-def _all(videos: Sequence[ScoredVideo], fitted: "np.ndarray[Any, Any]") -> list[float | None]:
-    rest = iter(fitted.tolist())
-    return [None if video.score is None else next(rest) for video in videos]
-
-
 def _upper(scores: "np.ndarray[Any, Any]", share: float) -> float:
     """A threshold above which lies at most this share of the scores."""
-    allowed = int(share * len(scores))
-    return float(np.sort(scores)[::-1][allowed])
+    return float(np.sort(scores)[::-1][int(share * len(scores))])
 
 
 def ship(run: Path, calibration: Path, out: Path) -> None:
     bundle = load_bundle(run)
+    settings = bundle.training["settings"]
+    settings["redrawers"] = Path(settings["redrawers"]).name  # no path of this machine
     bundle = Bundle(
         out.name, bundle.net, bundle.spec, DECISION, bundle.training,
         calibration=Calibration(**json.loads(calibration.read_text())),
@@ -153,7 +155,7 @@ def figures(model: Path, parts: Path, synth: Path, work: Path) -> None:
         "synthetic": families,
         "reals": world,
         "fakes": _verdicts(fakes, decision),
-        "calibration": asdict(detector.bundle.calibration or Calibration(1, 0, 0.5, 0.5)),
+        "calibration": asdict(detector.bundle.calibration or Calibration(1, 0, 0.5, 0.5, 0.5)),
     }
     write_text(work / "figures.json", json.dumps(found, indent=2) + "\n")
     write_text(model / CARD, card(found, detector.bundle))

@@ -22,7 +22,7 @@ from unmask.evaluation.calibration import fit_platt
 from unmask.models import Bundle, Calibration, load_bundle, pretrained, save_bundle
 from unmask.segments import aggregate
 
-CALIBRATION = Calibration(2.0, -1.0, 0.2, 0.9, {"videos": 10})
+CALIBRATION = Calibration(2.0, -1.0, 0.2, 0.9, 0.8, {"videos": 10})
 
 
 @pytest.fixture
@@ -51,6 +51,7 @@ def test_a_bundle_keeps_its_calibration_and_card(saved: Path, bundle: Bundle) ->
     again = load_bundle(saved)
     assert (again.calibration, again.card) == (CALIBRATION, "# A card\n")
     assert (again.decision.real_below, again.decision.fake_above) == (0.2, 0.9)
+    assert again.decision.segment_threshold == 0.8
     for key, value in bundle.net.state_dict().items():
         assert torch.equal(again.net.state_dict()[key], value.half().to(value.dtype))
     save_bundle(saved.parent / "float32", bundle)
@@ -76,14 +77,21 @@ def test_other_weights_in_the_folder_are_not_calibrated(saved: Path, bundle: Bun
     assert load_bundle(saved / "best_model.pth").calibration is None
 
 
-@pytest.mark.parametrize(
-    "text", ["{", "[]", "{}", '{"format": 1}', '{"format": 2}',
-             '{"format": 1, "temperature": 0, "offset": 0, "real_below": 0, "fake_above": 1}',
-             '{"format": 1, "temperature": 1, "offset": 0, "real_below": 0.9, "fake_above": 0.1}',
-             '{"format": 1, "temperature": "x", "offset": 0, "real_below": 0, "fake_above": 1}'],
-)  # fmt: skip
-def test_a_broken_calibration_is_an_error(saved: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 1}', '{"format": 2}'])
+def test_what_is_no_calibration_is_an_error(saved: Path, text: str) -> None:
     (saved / "calibration.json").write_text(text)
+    with pytest.raises(ModelError, match=r"calibration\.json"):
+        load_bundle(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"temperature": 0}, {"temperature": "x"}, {"real_below": 0.95}, {"segment_above": 2},
+     {"unknown": 1}],
+)  # fmt: skip
+def test_a_calibration_must_make_sense(saved: Path, change: dict[str, object]) -> None:
+    content = json.loads((saved / "calibration.json").read_text())
+    (saved / "calibration.json").write_text(json.dumps(content | change))
     with pytest.raises(ModelError, match=r"calibration\.json"):
         load_bundle(saved)
 
@@ -91,9 +99,9 @@ def test_a_broken_calibration_is_an_error(saved: Path, text: str) -> None:
 def test_the_mean_of_log_odds() -> None:
     assert aggregate(np.array([0.5, 0.5]), "logit") == pytest.approx(0.5)
     assert aggregate(np.array([0.1, 0.9]), "logit") == pytest.approx(0.5)
-    assert aggregate(np.array([0.99, 0.5]), "logit") == pytest.approx(
-        np.sqrt(99) / (1 + np.sqrt(99))
-    )
+    # Odds of 8 in one window, and 1 in the window that is added: their geometric mean.
+    assert aggregate(np.array([8 / 9]), "logit") == pytest.approx(np.sqrt(8) / (1 + np.sqrt(8)))
+    assert aggregate(np.full(100, 0.9), "logit") == pytest.approx(0.9, abs=0.01)
     assert 0 < aggregate(np.array([0.0, 1.0, 1.0]), "logit") < 1
     assert aggregate(np.array([0.2, 0.8, 0.8]), "max") == 0.8
     assert aggregate(np.array([0.2, 0.8, 0.8]), "mean") == pytest.approx(0.6)

@@ -90,10 +90,11 @@ def aggregate(scores: NDArray[np.float64], how: str) -> float:
 
     Args:
         scores: 0 to 1, at least one.
-        how: "mean", "max", or "logit": the mean of the log-odds, in which sure windows weigh more
-            and which a calibration of the logits leaves a mean.
+        how: "mean", "max", or "logit": the mean of the log-odds and of one window more that is
+            undecided, so that sure windows weigh more and a few windows less.
     """
     if how == "logit":
         odds = np.clip(scores, 1e-9, 1 - 1e-9)
-        return float(1 / (1 + np.exp(-np.mean(np.log(odds) - np.log1p(-odds)))))
+        evidence = (np.log(odds) - np.log1p(-odds)).sum() / (len(scores) + 1)
+        return float(1 / (1 + np.exp(-evidence)))
     return float(scores.max() if how == "max" else scores.mean())

@@ -39,7 +39,7 @@ class Decision:
         smoothing: windows in the moving average.
         frame_smoothing: faces in the moving average over the frame curve.
         aggregate: "mean" or "max" of the smoothed windows is a person's confidence; or "logit",
-            the mean of their log-odds.
+            that of their log-odds (see unmask.segments.aggregate).
         segment_threshold: a segment is where the curve lies above it.
         real_below, fake_above: confidence under the one is "real", over the other "fake", and
             between them "inconclusive".
@@ -157,7 +157,10 @@ def load_bundle(path: str | Path) -> Bundle:
     calibration = Calibration.load(folder) if weights.name == WEIGHTS else None
     if calibration is not None:
         decision = replace(
-            decision, real_below=calibration.real_below, fake_above=calibration.fake_above
+            decision,
+            real_below=calibration.real_below,
+            fake_above=calibration.fake_above,
+            segment_threshold=calibration.segment_above,
         )
     card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else None
     checksum = sha256_of(weights)

@@ -24,6 +24,7 @@ class Calibration:
         offset: added to the logit first.
         real_below, fake_above: a confidence up to the one is "real", over the other "fake", and
             between them "inconclusive".
+        segment_above: a segment is where the smoothed curve of the faces lies above.
         basis: what it was fitted on, and the error rates that the thresholds were chosen for.
     """
 
@@ -31,13 +32,14 @@ class Calibration:
     offset: float
     real_below: float
     fake_above: float
+    segment_above: float
     basis: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ValueError(f"temperature must be greater than 0, not {self.temperature}")
-        if not 0 <= self.real_below <= self.fake_above <= 1:
-            raise ValueError("real_below and fake_above must rise from 0 to 1")
+        if not 0 <= self.real_below <= self.fake_above <= 1 or not 0 <= self.segment_above <= 1:
+            raise ValueError("thresholds lie between 0 and 1, and real_below not above fake_above")
 
     def save(self, folder: str | Path) -> None:
         """Write `calibration.json`."""
