@@ -1,6 +1,6 @@
 """From trained networks to a bundle that says how good it is; steps of runs/weights.sh.
 
-    card.py calibrate PARTS.csv FOLD... --out FILE     cross-fitted scores -> calibration.json
+    card.py calibrate PARTS.csv FINAL SYNTH FOLD... --out FILE   scores -> calibration.json
     card.py ship RUN CALIBRATION OUT                   weights, configuration, calibration
     card.py figures BUNDLE PARTS.csv SYNTH WORK        what is reported -> figures.json, card.md
 
@@ -55,21 +55,28 @@ def scored(
     detector: Detector, videos: list[VideoRecord], file: Path, corruption: Corruption = CLEAN
 ) -> list[ScoredVideo]:
     """The videos' scores, from the file if they are this model's."""
+    calibration = detector.bundle.calibration
+    scale = (calibration.temperature, calibration.offset) if calibration else (1.0, 0.0)
+    model = " ".join(map(str, (detector.model.sha256, *scale)))
     try:
-        if json.loads(file.read_text())["model"] == detector.model.sha256:
+        if json.loads(file.read_text())["model"] == model:
             return read_scores(file)
     except (OSError, ValueError, KeyError):
         pass
     log.info("scoring %d videos for %s", len(videos), file.stem)
     found = score_videos(detector, videos, corruption)
     rows = [detailed_row(video, 0.5) for video in found]
-    content = {"model": detector.model.sha256, "per_video_predictions": rows}
+    content = {"model": model, "per_video_predictions": rows}
     write_text(file, json.dumps(content) + "\n")
     return read_scores(file)
 
 
-def calibrate(parts: Path, runs: list[Path], out: Path) -> None:
-    """Every fold's network scores what it has never seen; all of that together is fitted on."""
+def calibrate(parts: Path, final: Path, synth: Path, runs: list[Path], out: Path) -> None:
+    """Every fold's network scores what it has never seen; all of that together is fitted on.
+
+    The final network scores fakes of people that it has never seen, family by family. While it
+    cannot tell a family from recordings, it must not call anything real.
+    """
     clips = read(parts)
 
     def crossfitted(calibration: Calibration, name: str) -> list[ScoredVideo]:
@@ -87,9 +94,15 @@ def calibrate(parts: Path, runs: list[Path], out: Path) -> None:
     labels, scores = arrays(videos)
     frames = np.array([frame.score for v in videos if not v.label for frame in v.frames])
     area = levels(videos)["video"].measures["auc_roc"]
+    detector, missed = Detector(replace(load_bundle(final), decision=DECISION)), []
+    for folder in sorted(synth.iterdir()):
+        file = out.with_name(f"val_{folder.name}.json")
+        found = levels(scored(detector, list(read_corpus(folder)), file))["video"]
+        if (found.measures["auc_roc"].low or 0) < CHANCE:
+            missed.append(folder.name.replace("_", " "))
     calibration = replace(
         plain,
-        real_below=min(0.5, 1 - _upper(1 - scores[labels == 1], MISSES)),
+        real_below=0.0 if missed else min(0.5, 1 - _upper(1 - scores[labels == 1], MISSES)),
         fake_above=max(0.5, _upper(scores[labels == 0], FALSE_ALARMS)),
         segment_above=max(0.5, _upper(frames, FALSE_ALARMS)),
         basis={
@@ -98,7 +111,9 @@ def calibrate(parts: Path, runs: list[Path], out: Path) -> None:
             "scores": "of networks that had seen neither the people nor the generators",
             "auc_roc": [area.value, area.low, area.high],
             "fake_above": f"at most {FALSE_ALARMS:.0%} of the reals lie above",
-            "real_below": f"at most {MISSES:.0%} of the fakes lie below",
+            "real_below": f"never: {', '.join(missed)} of people held out cannot be told from them"
+            if missed
+            else f"at most {MISSES:.0%} of the fakes lie below",
             "segment_above": f"at most {FALSE_ALARMS:.0%} of the reals' faces lie above",
         },
     )
@@ -189,6 +204,11 @@ def _verdicts(videos: Sequence[ScoredVideo], decision: Decision) -> dict[str, in
     }  # fmt: skip
 
 
+def _said(verdicts: dict[str, int]) -> str:
+    names = ("fake", "inconclusive", "real", "failed")
+    return ", ".join(f"{verdicts[name]} *{name}*" for name in names if verdicts[name])
+
+
 def _number(estimate: Sequence[float | None] | None) -> str:
     if not estimate or estimate[0] is None:
         return "-"
@@ -211,14 +231,18 @@ def card(found: dict[str, Any], bundle: Bundle) -> str:
     """The model card, Markdown."""
     rows = found["true_deepfakes"]
     weak = [row["name"] for row in rows[1:] if (row["auc_roc"][1] or 0) < CHANCE]
-    calibration, decision = found["calibration"], bundle.decision
+    basis, decision = found["calibration"]["basis"], bundle.decision
     total, clean = rows[0], found["reals"][0]
     fakes = found["fakes"]
     spec = bundle.spec
-    trained = bundle.training.get("settings", {})
+    families = bundle.training["settings"]["synth"].replace(",", ", ")
     warning = (
-        f"**Not told from real videos with any certainty: {'; '.join(weak)}.** Such clips are "
-        "mostly *inconclusive*, and some are called *real*: no verdict of this model is proof.\n"
+        f"**Not told from real videos with any certainty: {'; '.join(weak)}.**\n"
+        + (
+            "So it never calls a clip *real*: what it does not call *fake* is *inconclusive*.\n"
+            if not decision.real_below
+            else "Some are called *real*: no verdict of this model is proof.\n"
+        )
         if weak
         else ""
     )
@@ -231,23 +255,23 @@ def card(found: dict[str, Any], bundle: Bundle) -> str:
 
 {warning}
 A small network for manipulated faces in video. True deepfakes of generators and people that it
-never saw: AUC {_number(total["auc_roc"])} on {total["fake"]} fakes and {total["real"]} recordings,
-in brackets 95 % intervals. Of these fakes it calls {fakes["fake"]} *fake*, {fakes["inconclusive"]}
-*inconclusive* and {fakes["real"]} *real*; of the recordings {clean["fake"]} *fake*,
-{clean["inconclusive"]} *inconclusive* and {clean["real"]} *real*.
+never saw: AUC {_number(total["auc_roc"])} on {total["fake"]} fakes and {total["real"]} recordings
+(in brackets 95 % intervals).
 
-- Weights: {bundle.net.config.backbone}, every frame on its own ({bundle.net.config.temporal} over
-  time), float16, SHA-256 `{found["model"]["sha256"]}`.
-- Faces: {spec.target_fps:g} a second, {spec.image_size} px of which {spec.margin} are around the
-  detector's box, windows of {spec.sequence_length}.
-- Trained on {found["trained_on"]["real"]} recordings and {found["trained_on"]["fake"]} true
-  deepfakes of eight generators, and on fakes made of the recordings while training
-  ({trained.get("synth", "")}). Recipe: `runs/weights.sh`.
-- Verdicts: *fake* above {decision.fake_above:.2f}, *real* up to {decision.real_below:.2f}, else
-  *inconclusive*. {calibration["basis"].get("fake_above", "")};
-  {calibration["basis"].get("real_below", "")}: of {calibration["basis"].get("reals", 0)} recordings
-  and {calibration["basis"].get("fakes", 0)} fakes, scored by networks that had seen neither the
-  people nor the generators (AUC {_number(calibration["basis"].get("auc_roc"))}).
+- Of these fakes it calls {_said(fakes)}.
+- Of the recordings it calls {_said(clean)}.
+
+- Network: {bundle.net.config.backbone} on every frame, {bundle.net.config.temporal} over time.
+- Weights: float16, SHA-256 `{found["model"]["sha256"]}`.
+- Faces: {spec.target_fps:g} a second, {spec.image_size} px ({spec.margin} of them around the box).
+- Recordings it was trained on: {found["trained_on"]["real"]}, by `runs/weights.sh`.
+- True deepfakes it was trained on: {found["trained_on"]["fake"]}, of eight generators.
+- Fakes made of the recordings while training: {families}.
+- *fake* above {decision.fake_above:.2f}: {basis["fake_above"]}.
+- *real* up to {decision.real_below:.2f}: {basis["real_below"]}.
+- A segment above {decision.segment_threshold:.2f}: {basis["segment_above"]}.
+- Fitted on {basis["reals"]} recordings and {basis["fakes"]} fakes, scored by networks that had seen
+  neither the people nor the generators: AUC {_number(basis["auc_roc"])}.
 
 ## True deepfakes
 
@@ -255,7 +279,7 @@ in brackets 95 % intervals. Of these fakes it calls {fakes["fake"]} *fake*, {fak
 
 ## Synthetic fakes of people that it never saw
 
-Trained on: {trained.get("synth", "")}. The others it has never seen.
+It was trained on {families} (of other people); the other families it has never seen.
 
 {_table(found["synthetic"])}
 
@@ -280,7 +304,8 @@ def main() -> None:
     )
     steps: Any = parser.add_subparsers(dest="step", required=True)
     step = steps.add_parser("calibrate")
-    step.add_argument("parts", type=Path)
+    for place in ("parts", "final", "synth"):
+        step.add_argument(place, type=Path)
     step.add_argument("runs", type=Path, nargs=len(FOLDS))
     step.add_argument("--out", type=Path, required=True)
     for name, places in (
@@ -293,7 +318,7 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     if args.step == "calibrate":
-        calibrate(args.parts, args.runs, args.out)
+        calibrate(args.parts, args.final, args.synth, args.runs, args.out)
     elif args.step == "ship":
         ship(args.run, args.calibration, args.out)
     else:
