@@ -16,7 +16,7 @@ from unmask.models.bundle import CARD, CONFIG, WEIGHTS, sha256_of
 from unmask.models.verdicts import CALIBRATION
 
 _SHIPPED = Path(__file__).parents[1] / "weights"
-_CACHE = Path.home() / ".cache" / "unmask"
+_CACHE = Path("~/.cache/unmask")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 _CHECKSUM = re.compile(r"sha256=([0-9a-f]{64})")
 _TIMEOUT = 30  # seconds
@@ -33,8 +33,9 @@ def find_model(model: str | Path) -> Path:
 
     Args:
         model: a path; the name of one that comes along; or, with `#sha256=` and the checksum of
-            its weights behind it, a hub id `owner/name` (`owner/name@revision`) or the https
-            address of a folder with a bundle. What was fetched is kept under `~/.cache/unmask`.
+            its weights behind it (the small files beside them are not covered), a hub id
+            `owner/name` (`owner/name@revision`) or the https address of a folder with a bundle.
+            What was fetched is kept under `~/.cache/unmask`.
 
     Raises:
         ModelError: there is none, it cannot be fetched, or it is not what the checksum says.
@@ -44,7 +45,8 @@ def find_model(model: str | Path) -> Path:
     if model in shipped_models():
         return _SHIPPED / model
     address, _, fragment = model.partition("#")
-    if urlparse(address).scheme in ("http", "https"):
+    where = urlparse(address)
+    if where.scheme == "https" or (where.scheme == "http" and where.hostname == "127.0.0.1"):
         base = address.removesuffix("/")
     elif fragment or (_HUB_ID.fullmatch(address) and not Path(address).parent.exists()):
         name, _, revision = address.partition("@")
@@ -63,7 +65,7 @@ def find_model(model: str | Path) -> Path:
 
 
 def _fetched(model: str, base: str, sha256: str) -> Path:
-    folder = _CACHE / sha256
+    folder = _CACHE.expanduser() / sha256
     if (folder / WEIGHTS).is_file():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
