@@ -25,6 +25,7 @@ from unmask.synth.manipulation import Manipulation, Scene
 from unmask.synth.masks import REGIONS, Mask
 from unmask.synth.patch import Landmarks, Patch, Pixels
 from unmask.synth.redrawers import load_redrawers
+from unmask.synth.render import Generator
 from unmask.synth.swap import FaceSwap, alignment
 from unmask.windows import make_windows
 
@@ -125,6 +126,16 @@ def test_a_region_lies_where_its_name_says(region: str, photo: Image, landmarks:
     else:
         for point in patch.landmarks:
             assert mask.render(patch)[int(point[1]), int(point[0])] > 0.5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_generator_leaves_a_trace_in_any_face(
+    photo: Image, landmarks: Landmarks, scene: Scene, seed: int
+) -> None:
+    generator = Generator.draw(np.random.default_rng(seed), scene)
+    mask = replace(generator.mask, ratio=1.0, softness=0.05)
+    altered = replace(generator, pixels=4 * max(photo.shape), mask=mask).apply(photo, landmarks, 0)
+    assert np.abs(altered.rgb.astype(int) - photo)[altered.mask == 255].max() > 1
 
 
 def test_no_weight_no_change(photo: Image, landmarks: Landmarks, scene: Scene) -> None:

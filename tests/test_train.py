@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import TINY, random_video
+from torch.testing import assert_close
 
 from unmask import Detector, store
 from unmask import train as training
@@ -68,6 +69,20 @@ def test_the_folder_and_its_files_are_models(run: Path, clip: Path) -> None:
     assert bundle.spec.image_size == 32
     assert bundle.training["started_from"] == "random weights"
     assert bundle.training["settings"]["lr"] == 1e-2
+
+
+def test_it_goes_on_from_a_model(run: Path, processed: Path, tmp_path: Path) -> None:
+    begun = load_bundle(run)
+    resting = config(epochs=1, weights=str(run), lr=1e-12)
+    train(processed, tmp_path, resting)
+    after = load_bundle(tmp_path)
+    assert after.training["started_from"] == f"out (sha256 {begun.sha256})"
+    assert_close(dict(after.net.named_parameters()), dict(begun.net.named_parameters()))
+    wider = replace(TINY, head_hidden=2 * TINY.head_hidden)
+    with pytest.raises(ModelError, match="another architecture"):
+        train(processed, tmp_path / "wider", (wider, *resting[1:]))
+    with pytest.raises(ModelError, match="nowhere: no such file, folder, or model"):
+        train(processed, tmp_path / "nowhere", config(weights="nowhere"))
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -227,7 +242,6 @@ def test_presets_and_settings() -> None:
         ("default", {"epochs": "0"}, "at least 1"),
         ("default", {"pairs": "maybe"}, "true or false"),
         ("default", {"monitor": "f1"}, "one of val_acc"),
-        ("default", {"weights": "magic"}, "one of auto"),
     ],
 )
 def test_bad_settings_list_the_good_ones(preset: str, settings: dict[str, str], cause: str) -> None:

@@ -219,6 +219,8 @@ class TrainingWindows(Dataset["Sample | StoreError"]):
         self._forger = forger
         self._reals = [k for k, label in enumerate(dataset.labels) if not label]
         self._forged = self._reals if forger else []
+        self._names = [name for name, _ in dataset.recordings]
+        self._firsts = {self._names[k]: k for k in reversed(self._reals)}  # windows
 
     def __len__(self) -> int:
         return len(self.dataset) + len(self._forged)
@@ -252,9 +254,10 @@ class TrainingWindows(Dataset["Sample | StoreError"]):
     def _forge(self, made: int, rng: np.random.Generator) -> Forge:
         assert self._forger is not None
         own = self._forged[made]
-        names = self.dataset.recordings
-        other = self._reals[int(rng.integers(len(self._reals)))]
-        donor = self.dataset.track(other) if names[other][0] != names[own][0] else None
+        donor = None
+        if "other" in self._forger.needs:
+            others = [k for name, k in self._firsts.items() if name != self._names[own]]
+            donor = self.dataset.track(others[int(rng.integers(len(others)))]) if others else None
         return partial(self._forger.forge, other=donor, rng=rng)
 
 

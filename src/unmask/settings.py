@@ -26,8 +26,9 @@ class TrainConfig:
         patience: stop after so many epochs without a better one; 0 never stops early.
         monitor: what makes an epoch the best: "val_acc", "val_auc" or "val_loss".
         seed: of weights, order, dropout and augmentation.
-        weights: "imagenet" (an error if there are none), "random", or "auto": ImageNet's, and
-            with a warning random ones where there are none.
+        weights: "imagenet" (an error if there are none), "random", "auto" (ImageNet's, and with
+            a warning random ones where there are none), or a model of the same architecture to
+            go on from (see unmask.models.find_model), or a `.pth` file of one.
         freeze_cnn: train only what comes after the backbone; its features are computed once.
         precision: "float32", "bfloat16", "float16", or "auto": what the hardware is fast in.
         compile: let torch.compile translate the backbone first.
@@ -61,7 +62,7 @@ class TrainConfig:
     patience: int = 0
     monitor: Literal["val_acc", "val_auc", "val_loss"] = "val_acc"
     seed: int = 0
-    weights: Literal["auto", "imagenet", "random"] = "auto"
+    weights: str = "auto"
     freeze_cnn: bool = False
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     compile: bool = False

@@ -42,7 +42,14 @@ from unmask.features import FeatureCache
 from unmask.interrupts import StoppedError, collect_signals
 from unmask.learner import Learner
 from unmask.losses import compute_loss, window_labels
-from unmask.models import DeepfakeNet, Logits, autocast, load_imagenet
+from unmask.models import (
+    DeepfakeNet,
+    Logits,
+    autocast,
+    find_model,
+    load_bundle,
+    load_imagenet,
+)
 from unmask.models.bundle import config_dict, save_config
 from unmask.sampling import Draw, EpochSampler
 from unmask.scoring import labelled_videos, score_videos, telling_faces
@@ -402,9 +409,15 @@ def _forger(settings: TrainConfig) -> Forger | None:
 
 
 def _initialise(net: DeepfakeNet, weights: str) -> str:
-    """Give the backbone its first weights; returns where they came from."""
+    """Give the network its first weights; returns where they came from."""
     if weights == "random":
         return "random weights"
+    if weights not in ("imagenet", "auto"):
+        bundle = load_bundle(find_model(weights))
+        if bundle.net.config != net.config:
+            raise ModelError(weights, "has another architecture than the settings ask for")
+        net.load_state_dict(bundle.net.state_dict())
+        return f"{bundle.name} (sha256 {bundle.sha256})"
     name = net.config.backbone
     origin = load_imagenet(net.cnn, name)
     if origin is None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.faces import FaceTrack
-from unmask.synth.families import possible_families
+from unmask.synth.families import FAMILIES, possible_families
 from unmask.synth.manipulation import Redrawer, Scene
 from unmask.synth.patch import Image, Landmarks, Patch
 from unmask.windows import Window
@@ -21,12 +21,17 @@ class Forger:
     """Manipulates windows.
 
     Attributes:
-        families: names of FAMILIES to choose from.
+        families: names of FAMILIES to choose from; one that is named twice is twice as likely.
         redrawers: networks for the family that needs them.
     """
 
     families: Sequence[str]
     redrawers: Sequence[Redrawer] = ()
+
+    @property
+    def needs(self) -> set[str]:
+        """The parts of a Scene that one of the families needs."""
+        return {FAMILIES[name].needs for name in self.families}
 
     def forge(
         self, track: FaceTrack, window: Window, other: FaceTrack | None, rng: np.random.Generator
@@ -45,7 +50,9 @@ class Forger:
         Raises:
             UsageError: none of the families can be made of these faces.
         """
-        scene = Scene(_patches(track), () if other is None else _patches(other), self.redrawers)
+        own = _patches(track) if "own" in self.needs else ()
+        donors = _patches(other) if "other" in self.needs and other is not None else ()
+        scene = Scene(own, donors, self.redrawers)
         has = [name for name in ("own", "other", "redrawers") if getattr(scene, name)]
         families = possible_families(self.families, has)
         manipulation = families[int(rng.integers(len(families)))].draw(rng, scene)

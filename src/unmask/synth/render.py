@@ -48,14 +48,17 @@ class Generator(Manipulation):
 
     @classmethod
     def draw(cls, rng: np.random.Generator, scene: Scene = Scene()) -> Self:  # noqa: B008
-        """Random knobs."""
+        """Random knobs; pixels alone would leave no trace in a face that has not more of them."""
+        smoothing, sharpening = rng.uniform(5, 25), rng.uniform(0.2, 1.2)
+        checkerboard = rng.uniform(0.5, 3)
+        left = rng.choice([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1]])
         return cls(
             mask=Mask.draw(rng, "face", "face", "inner", "mouth", "head"),
             pixels=int(rng.choice([64, 96, 128, 192, 256])),
             upsampling=str(rng.choice(list(_UPSAMPLING))),
-            smoothing=float(rng.choice([0, rng.uniform(5, 25)])),
-            sharpening=float(rng.choice([0, rng.uniform(0.2, 1.2)])),
-            checkerboard=float(rng.choice([0, 0, rng.uniform(0.5, 3)])),
+            smoothing=float(smoothing * left[0]),
+            sharpening=float(sharpening * left[1]),
+            checkerboard=float(checkerboard * left[2]),
         )
 
     def alter(self, patch: Patch, time: float) -> tuple[Pixels, Pixels]:
