@@ -14,8 +14,8 @@
 #    "redrawn". Where SUPER_RESOLUTION names realesr-animevideov3-x4.bin (see NOTICE), it joins.
 # 3. All networks begin as one, which learns to tell recordings that nobody leaves out from fakes
 #    of them that are made on the fly. Then each learns true deepfakes beside them.
-# 4. Scores of what each of the two networks had never seen give temperature and thresholds. While
-#    fakes of the twelve that watch cannot be told from them, nothing is called real.
+# 4. Scores of what each of the two networks had never seen give temperature and thresholds. So
+#    little is called real that nearly all fakes of any family made of the twelve are not.
 # 5. What is reported is scored once, at the end: the clips of role "dev", the people held out, and
 #    fakes of them of every family, also those that training never saw.
 set -euo pipefail
@@ -25,8 +25,8 @@ clips=$1
 out=${2:-weights}
 final=${FINAL:-$out/small}
 seed=${SEED:-0}
-begin=${BEGIN:-56}  # epochs of the shared beginning, about a minute each on two cores
-epochs=${EPOCHS:-6}  # epochs of each network after it
+begin=${BEGIN:-18}  # epochs of the shared beginning, about a minute each on two cores
+epochs=${EPOCHS:-4}  # epochs of each network after it
 families="self-blending,self-blending,generator,redrawn"  # the first is drawn twice as often
 PATH="$PWD/.venv/bin:$PATH"
 mkdir -p "$out"
