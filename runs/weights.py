@@ -3,8 +3,7 @@
 weights.py parts CLIPS.csv                     who trains, who chooses, who is reported
 weights.py links PARTS.csv OUT                 the clips that train, as a tree of videos
 weights.py chosen PARTS.csv PART               the table of one part's recordings
-weights.py tree POOL PARTS.csv OUT PURPOSE     their faces, as unmask train takes them; PURPOSE
-                                               is a fold's number, "final", or "shared"
+weights.py tree POOL PARTS.csv OUT [--fold K]  their faces, as unmask train takes them
 weights.py autoencoders TREE OUT               networks for the family "redrawn"
 """
 
@@ -72,21 +71,15 @@ def link(target: Path, source: Path) -> None:
         target.symlink_to(source.resolve())
 
 
-def tree(pool: Path, clips: list[dict[str, str]], out: Path, purpose: str) -> None:
-    """Link preprocessed clips; for a fold, what is not of the test part is val or train by it.
-
-    What all networks begin with, the shared part, are recordings that no fold leaves out.
-    """
+def tree(pool: Path, clips: list[dict[str, str]], out: Path, fold: str | None) -> None:
+    """Link preprocessed clips; with a fold, what is not of the test part is val or train by it."""
     records = []
     for clip in clips:
         split, label = clip["part"], clip["label"]
         if split == "dev":
             continue
-        if purpose == "shared":
-            if label == "fake" or split == "test" or (split == "train" and clip["fold"]):
-                continue
-        elif purpose != "final" and split != "test":
-            split = "val" if clip["fold"] == purpose else "train"
+        if fold is not None and split != "test":
+            split = "val" if clip["fold"] == fold else "train"
         name = f"{Path(clip['path']).stem}{store.SUFFIX}"
         target = out / split / label / name
         link(target, pool / label / name)
@@ -140,7 +133,7 @@ def main() -> None:
     step.add_argument("pool", type=Path)
     step.add_argument("table", type=Path)
     step.add_argument("out", type=Path)
-    step.add_argument("purpose", choices=["shared", "final", *map(str, range(len(FOLDS)))])
+    step.add_argument("--fold")
     step = steps.add_parser("autoencoders")
     step.add_argument("root", type=Path)
     step.add_argument("out", type=Path)
@@ -157,7 +150,7 @@ def main() -> None:
         rows = [c for c in read(args.table) if c["part"] == args.part and c["label"] == "real"]
         write([{key: row[key] for key in keys} for row in rows])
     elif args.step == "tree":
-        tree(args.pool, read(args.table), args.out, args.purpose)
+        tree(args.pool, read(args.table), args.out, args.fold)
     else:
         autoencoders(args.root, args.out, args.seed)
 

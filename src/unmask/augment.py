@@ -82,8 +82,6 @@ class Augmentation:
         )
         if kind == "web":
             return web
-        if rng.random() < 0.4:  # as it is: what only fine detail tells is learned from these
-            return replace(web, shrink=1.0, blur=0.0, noise=0.0, codec=None, quality=0)
         return replace(
             web,
             clean=float(rng.uniform(5, 30)) if rng.random() < 0.3 else 0.0,
