@@ -130,6 +130,9 @@ def test_delong_agrees_with_the_bootstrap_and_with_a_known_case() -> None:
     ):
         assert a == pytest.approx(b, abs=0.01)
     assert delong(y, s, s).p_value == 1
+    assert delong(y, y, 1 - y).p_value == 0  # perfect against inverted
+    with pytest.raises(ValueError, match="two of both"):
+        delong([1, 0, 0], [0.5, 0.1, 0.2], [0.5, 0.1, 0.3])
     # By hand: fakes 3 and 1, reals 2 and 0; the second detector is perfect.
     known = delong([1, 1, 0, 0], [0.9, 0.3, 0.5, 0.1], [0.9, 0.8, 0.2, 0.1])
     # Placements of the first: fakes 1, 0.5, reals 0.5, 1; variances 0.125 / 2 each.

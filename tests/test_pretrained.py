@@ -54,6 +54,9 @@ def test_a_bundle_keeps_its_calibration_and_card(saved: Path, bundle: Bundle) ->
     assert again.decision.segment_threshold == 0.8
     for key, value in bundle.net.state_dict().items():
         assert torch.equal(again.net.state_dict()[key], value.half().to(value.dtype))
+    save_bundle(saved, bundle, half=True)  # which has none: those of the other are gone
+    again = load_bundle(saved)
+    assert (again.calibration, again.card) == (None, None)
     save_bundle(saved.parent / "float32", bundle)
     sizes = [f.joinpath("model.safetensors").stat().st_size for f in saved.parent.glob("*/")]
     assert min(sizes) < 0.75 * max(sizes)
@@ -115,6 +118,8 @@ def test_platt_against_a_logistic_regression() -> None:
     reference = LogisticRegression(C=1e9, class_weight="balanced").fit(logits[:, None], labels)
     assert 1 / temperature == pytest.approx(float(reference.coef_[0, 0]), rel=0.01)
     assert offset / temperature == pytest.approx(float(reference.intercept_[0]), rel=0.01)
+    temperature, offset = fit_platt(1 - labels, 1 / (1 + np.exp(-logits)))  # inverted: unsure
+    assert 1 / (1 + np.exp(-(logits + offset) / temperature)) == pytest.approx(0.5, abs=0.01)
 
 
 def test_by_url_with_a_checksum(saved: Path, cache: Path) -> None:

@@ -27,6 +27,7 @@ from unmask.evaluation.page import worst_mistakes
 from unmask.evaluation.protocols import run_protocol, spread
 from unmask.evaluation.robustness import summarise
 from unmask.evaluation.schema import report_schema
+from unmask.evaluation.scores import frame_labels, window_labels
 from unmask.segments import Segment
 
 SCHEMA = Path(__file__).parent.parent / "docs" / "report.schema.json"
@@ -203,6 +204,16 @@ def test_details_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert again == make_report(corpus())
 
 
+def test_a_window_of_one_face_has_the_label_of_the_face() -> None:
+    times = [0.0, 1.0, 2.0, 3.0]
+    video = ScoredVideo(
+        name="a", label=1, score=0.5, truth=((0.0, 1.0), (2.0, 3.0)),
+        frames=tuple(FrameScore(t, 0.5) for t in times),
+        windows=tuple(WindowScore(t, t, 0.5) for t in times),
+    )  # fmt: skip
+    assert window_labels(video) == frame_labels(video) == [1, 0, 1, 0]
+
+
 def test_a_protocol_takes_so_many_frames_evenly_spread() -> None:
     frames = tuple(FrameScore(float(k), k / 100) for k in range(94))
     taken = spread(frames, 32)
@@ -238,6 +249,13 @@ def test_a_protocol_says_when_it_was_not_followed() -> None:
         "339 Celeb-synthesis videos where the split has 340",
         "517 videos have fewer than 32 scored frames",
     )
+    split = {0: "real", 1: "fake"}
+    ff = [
+        replace(video, label=label, category=split[label], name=f"{label}{k}")
+        for label, count in ((0, 140), (1, 560))
+        for k, video in enumerate(celeb_df()[:1] * count)
+    ]
+    assert not [text for text in run_protocol("ff++c23", ff).deviations if "videos where" in text]
     bare = [replace(video, frames=()) for video in celeb_df()]
     assert run_protocol("celeb-df-v2", bare).frame_auc.value is None
     with pytest.raises(UsageError, match="unknown protocol 'x'; there are celeb-df-v2"):

@@ -125,6 +125,14 @@ def test_a_clip_without_a_face_makes_no_fake(tmp_path: Path, make_clip: MakeClip
         make_fakes(tmp_path / "none", tmp_path / "out")
 
 
+def test_fakes_are_never_taken_for_recordings(reals: Path, tmp_path: Path) -> None:
+    for folder in ("Celeb-real", "Celeb-synthesis"):
+        shutil.copytree(reals, tmp_path / folder)
+    (tmp_path / "List_of_testing_videos.txt").write_text("1 Celeb-real/id9_0000.mp4\n")
+    with pytest.raises(CorpusError, match="none of the videos"):
+        make_fakes(tmp_path, tmp_path / "out")
+
+
 def test_people_come_from_the_table(reals: Path, tmp_path: Path) -> None:
     rows = "".join(f"{reals}/person {n}.mp4,real,{who}\n" for n, who in enumerate("aba"))
     (tmp_path / "t.csv").write_text(f"path,label,identity\n{rows}{reals}/person 3.mp4,fake,c\n")

@@ -242,6 +242,8 @@ def test_presets_and_settings() -> None:
         ("default", {"epochs": "0"}, "at least 1"),
         ("default", {"pairs": "maybe"}, "true or false"),
         ("default", {"monitor": "f1"}, "one of val_acc"),
+        ("default", {"aggregate": "median"}, "mean, max or logit"),
+        ("default", {"smoothing": "0"}, "at least 1"),
     ],
 )
 def test_bad_settings_list_the_good_ones(preset: str, settings: dict[str, str], cause: str) -> None:

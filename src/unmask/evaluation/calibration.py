@@ -81,7 +81,8 @@ def fit_platt(labels: Labels, scores: Scores) -> tuple[float, float]:
     logits = _logit(scores)
     fitted = LogisticRegression(C=1e6, class_weight="balanced").fit(logits[:, None], labels)
     slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
-    slope = max(slope, 1e-3)  # scores that say nothing, or the contrary, become unsure
+    if slope < 1e-3:  # scores that say nothing, or the contrary, become unsure
+        return 1e3, 0.0
     return 1 / slope, intercept / slope
 
 

@@ -246,13 +246,13 @@ def delong(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> Difference
     DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44; placements by midranks.
 
     Raises:
-        ValueError: a class is missing.
+        ValueError: fewer than two of a class.
     """
     y, a = _arrays(labels, first)
     _, b = _arrays(labels, second)
-    if not _both(y):
-        raise ValueError("DeLong's test takes both classes")
     fake, real = y == 1, y == 0
+    if min(fake.sum(), real.sum()) < 2:
+        raise ValueError("DeLong's test takes two of both classes")
     placed = []
     for s in (a, b):
         above = (s[fake][:, None] > s[real]) + 0.5 * (s[fake][:, None] == s[real])
@@ -262,8 +262,8 @@ def delong(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> Difference
     by_real = np.cov([p[1] for p in placed]) / real.sum()
     variance = float(np.array([1, -1]) @ (by_fake + by_real) @ np.array([1, -1]))
     difference = areas[0] - areas[1]
-    if variance <= 0:  # the same order
-        return Difference(difference, Interval(difference, difference), 1.0)
+    if variance <= 0:  # the same order, or orders that differ by the same everywhere
+        return Difference(difference, Interval(difference, difference), float(difference == 0))
     error = variance**0.5
     margin = float(norm.ppf(0.975)) * error
     p_value = float(2 * norm.sf(abs(difference) / error))

@@ -138,12 +138,13 @@ def spread(frames: Sequence[FrameScore], count: int) -> tuple[FrameScore, ...]:
 
 
 def _wrong_numbers(protocol: Protocol, videos: Sequence[ScoredVideo]) -> list[str]:
-    counts = Counter({"all": len(videos)})
-    for video in videos:
-        counts["fake" if video.label else "real"] += 1
-        counts["YouTube-real" if video.category.lower() == "youtube-real" else video.category] += 1
+    counts = Counter(video.category.lower() for video in videos)
+    fakes = sum(video.label for video in videos)
+    # A category may be named like a label: it is the label that is counted.
+    counts["all"], counts["fake"], counts["real"] = len(videos), fakes, len(videos) - fakes
+    found = {kind: counts[kind.lower()] for kind in protocol.expected}
     return [
-        f"{counts[kind]} {kind} videos where the split has {number}"
+        f"{found[kind]} {kind} videos where the split has {number}"
         for kind, number in protocol.expected.items()
-        if counts[kind] != number
+        if found[kind] != number
     ]

@@ -1,6 +1,7 @@
 """Everything that is to be said of scores, as one noun; and the files that say it."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -178,8 +179,13 @@ def compare_scores(videos: Sequence[ScoredVideo], others: Sequence[ScoredVideo])
     """The difference of two detectors' AUC on the videos that both have scored.
 
     Raises:
-        ValueError: they have no video in common, disagree on a label, or a class is missing.
+        ValueError: they have no video in common, disagree on a label, have fewer than two of a
+            class, or several videos of one name.
     """
+    for side in (videos, others):
+        name, count = Counter(video.name for video in side).most_common(1)[0]
+        if count > 1:
+            raise ValueError(f"{count} videos are named {name}: which is which?")
     theirs = {video.name: video for video in others if video.score is not None}
     pairs = [(v, theirs[v.name]) for v in videos if v.score is not None and v.name in theirs]
     if not pairs:

@@ -107,7 +107,8 @@ def window_labels(video: ScoredVideo) -> list[int]:
     """1 for each scored window that a manipulated period reaches into."""
     if video.periods is None:
         return [video.label] * len(video.windows)
-    return [int(any(a < w.end and b > w.start for a, b in video.periods)) for w in video.windows]
+    # A window ends with its last face, a period before its end.
+    return [int(any(a <= w.end and b > w.start for a, b in video.periods)) for w in video.windows]
 
 
 def read_scores(path: str | Path) -> list[ScoredVideo]:

@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unmask.atomic import replacing, write_text
-from unmask.errors import ModelError, UnmaskError
+from unmask.errors import ModelError, UnmaskError, UsageError
 from unmask.models.network import DeepfakeNet, ModelConfig
-from unmask.models.verdicts import Calibration
+from unmask.models.verdicts import CALIBRATION, Calibration
 from unmask.spec import FaceSpec
 
 CONFIG, WEIGHTS, BEST = "config.json", "model.safetensors", "best_model.pth"
@@ -52,6 +52,12 @@ class Decision:
     segment_threshold: float = 0.7
     real_below: float = 0.5
     fake_above: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.aggregate not in ("mean", "max", "logit"):
+            raise UsageError(f"aggregate must be mean, max or logit, not {self.aggregate!r}")
+        if min(self.smoothing, self.frame_smoothing) < 1:
+            raise UsageError("smoothing and frame_smoothing must be at least 1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +115,8 @@ def save_bundle(folder: str | Path, bundle: Bundle, half: bool = False) -> None:
     state = {key: value.contiguous() for key, value in bundle.net.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    for name in (CALIBRATION, CARD):  # of what was there before
+        (Path(folder) / name).unlink(missing_ok=True)
     with replacing(Path(folder) / WEIGHTS) as temporary:
         save_file(state, temporary)
     if bundle.calibration is not None:

@@ -1,6 +1,7 @@
 """How a model's logits become probabilities and verdicts: `calibration.json` of a bundle."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -36,8 +37,8 @@ class Calibration:
     basis: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be greater than 0, not {self.temperature}")
+        if not 0 < self.temperature < math.inf or not math.isfinite(self.offset):
+            raise ValueError("temperature and offset must be numbers, temperature above 0")
         if not 0 <= self.real_below <= self.fake_above <= 1 or not 0 <= self.segment_above <= 1:
             raise ValueError("thresholds lie between 0 and 1, and real_below not above fake_above")
 

@@ -36,7 +36,12 @@ def possible_families(names: Sequence[str], has: Collection[str]) -> list[type[M
     families = [FAMILIES[name] for name in names]
     possible = [family for family in families if family.needs in ("", *has)]
     if not possible:
-        wants = {"other": "a second person", "redrawers": "a folder of autoencoders"}
-        needs = sorted({wants.get(family.needs, "faces") for family in families})
+        wants = {
+            "own": "faces",
+            "other": "a second person",
+            "redrawers": "a folder of autoencoders",
+            "frames": "all frames of a video, not the few that training takes",
+        }
+        needs = sorted({wants[family.needs] for family in families})
         raise UsageError(f"{', '.join(names)}: needs {' or '.join(needs)}")
     return possible

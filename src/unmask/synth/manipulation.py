@@ -56,7 +56,8 @@ class Manipulation(ABC):
 
     Attributes:
         method: the family's name in a table of videos.
-        needs: the part of a Scene without which none can be drawn, if there is one.
+        needs: the part of a Scene without which none can be drawn, if there is one; or "frames":
+            pictures that follow each other closely.
         mask: where it is done.
     """
 

@@ -132,6 +132,7 @@ class SlowFace(Manipulation):
     """
 
     method = "slow face"
+    needs = "frames"  # at a few samples a second every one would be drawn anew: nothing altered
 
     mask: Mask
     rate: float

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from unmask import engine
 from unmask.atomic import replacing, write_text
-from unmask.corpora import TRUTH, VideoRecord, read_corpus, read_table, write_table
+from unmask.corpora import LAYOUTS, TRUTH, VideoRecord, read_corpus, read_table, write_table
 from unmask.encode import Encoder, encode
 from unmask.errors import CorpusError, UnmaskError, UsageError, VideoError
 from unmask.faces import MTCNN
@@ -134,7 +134,7 @@ def _recordings(reals: Path) -> list[tuple[Path, str]]:
     try:
         records = [record for record in read_corpus(reals) if record.label == 0]
     except CorpusError:
-        if not reals.is_dir():
+        if not reals.is_dir() or any(layout.matches(reals) for layout in LAYOUTS.values()):
             raise
         videos = find_videos(reals)
         if not videos:
@@ -151,7 +151,7 @@ def _recordings(reals: Path) -> list[tuple[Path, str]]:
 def _jobs(recordings: list[tuple[Path, str]], out: Path, settings: SynthSettings) -> list[_Job]:
     people: dict[str, int] = {}
     keys = [f"id{people.setdefault(person, len(people))}" for _, person in recordings]
-    has = {"own"} | ({"other"} if len(people) > 1 else set())
+    has = {"own", "frames"} | ({"other"} if len(people) > 1 else set())
     has |= {"redrawers"} if settings.redrawers else set()
     families = possible_families(settings.families, has)
     jobs = []
