@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from unmask.errors import UsageError
 from unmask.evaluation import ScoredVideo
-from unmask.evaluation.calibration import fit_calibration, fit_scores
+from unmask.evaluation.calibration import fit_calibration, fit_platt, fit_scores
 from unmask.evaluation.measures import MEASURES
 from unmask.evaluation.metrics import choose_threshold, operating_points
 
@@ -45,6 +45,18 @@ def test_calibrated_scores_mean_what_they_say_on_other_videos(method: str) -> No
     assert MEASURES["ece"](labels, after) == pytest.approx(0, abs=0.03)
     order = np.argsort(scores)
     assert (np.diff(after[order]) >= 0).all()
+
+
+@pytest.mark.parametrize("margin", [0.5, 2.0, 9.0])
+def test_few_videos_without_a_mistake_make_nothing_certain(margin: float) -> None:
+    """However far apart: of ten and ten videos, Platt's targets are 1/12 and 11/12."""
+    labels = np.repeat([0, 1], 10)
+    logits = np.repeat([-margin, margin], 10)
+    scores = 1 / (1 + np.exp(-logits))
+    temperature, offset = fit_platt(labels, scores)
+    wanted = pytest.approx(np.repeat([1 / 12, 11 / 12], 10), abs=0.001)
+    assert fit_calibration(labels, scores, "temperature").apply(scores) == wanted
+    assert 1 / (1 + np.exp(-(logits + offset) / temperature)) == wanted
 
 
 def test_what_is_fitted_on_cannot_be_what_is_reported() -> None:
@@ -90,7 +102,7 @@ def test_a_threshold_does_what_it_was_chosen_for(goal: str) -> None:
         assert tpr >= max(t for f, t in rates if f <= limit)
 
 
-@pytest.mark.parametrize("goal", ["f1", "fpr=2", "fpr=x", "fpr", "fpr=nan", ""])
+@pytest.mark.parametrize("goal", ["f1", "fpr=2", "fpr=x", "fpr", "fpr=nan", "fpr=²", ""])
 def test_an_impossible_goal_is_named(goal: str) -> None:
     with pytest.raises(UsageError, match="a goal is accuracy, eer, or"):
         choose_threshold(*overconfident(0, 50), goal)

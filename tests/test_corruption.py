@@ -115,9 +115,20 @@ def test_scores_under_corruption_are_kept_and_taken_up(
     assert len(asked) == 4
     assert score_grid(detector, records, clean, chosen, Fitting(), 0.5, tmp_path) == cells
     assert len(asked) == 4
-    (tmp_path / "corrupted" / "h264_5.json").unlink()
+    file = tmp_path / "corrupted" / "h264_5.json"
+    file.unlink()
     assert score_grid(detector, records, clean, chosen, Fitting(), 0.5, tmp_path) == cells
     assert len(asked) == 6
+    file.write_text("[]")
+    score_grid(detector, records, clean, chosen, Fitting(), 0.5, tmp_path)
+    assert len(asked) == 8
+    # Whatever scores follow from makes them anew: the decision, a label.
+    other = Detector(replace(bundle, decision=replace(bundle.decision, aggregate="max")))
+    score_grid(other, records, clean, chosen, Fitting(), 0.5, tmp_path)
+    assert len(asked) == 12
+    wrong = [replace(record, label=1) for record in records]
+    score_grid(other, wrong, clean, chosen, Fitting(), 0.5, tmp_path)
+    assert len(asked) == 16
 
 
 def test_faces_alone_cannot_be_corrupted(processed: Path, bundle: Bundle) -> None:

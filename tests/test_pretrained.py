@@ -112,8 +112,8 @@ def test_the_mean_of_log_odds() -> None:
 
 def test_platt_against_a_logistic_regression() -> None:
     rng = np.random.default_rng(0)
-    labels = (rng.random(300) < 0.3).astype(int)
-    logits = 3 * (labels + rng.normal(0, 1, 300)) + 2
+    labels = (rng.random(30_000) < 0.3).astype(int)
+    logits = 3 * (labels + rng.normal(0, 1, 30_000)) + 2
     temperature, offset = fit_platt(labels, 1 / (1 + np.exp(-logits)))
     reference = LogisticRegression(C=1e9, class_weight="balanced").fit(logits[:, None], labels)
     assert 1 / temperature == pytest.approx(float(reference.coef_[0, 0]), rel=0.01)
@@ -145,6 +145,40 @@ def test_what_is_optional_may_be_missing_and_nothing_else(saved: Path) -> None:
         assert load_bundle(pretrained.find_model(f"{url}#sha256={sha256}")).card is None
 
 
+@pytest.mark.parametrize("name", ["config.json", "calibration.json"])
+def test_what_breaks_off_is_not_kept(saved: Path, cache: Path, name: str) -> None:
+    sha256, whole = load_bundle(saved).sha256, (saved / name).read_text()
+    (saved / name).write_text(whole[:-20])
+    with served(saved) as url:
+        with pytest.raises(ModelError, match=name):
+            pretrained.find_model(f"{url}#sha256={sha256}")
+        assert list(cache.iterdir()) == []
+        (saved / name).write_text(whole)
+        assert load_bundle(pretrained.find_model(f"{url}#sha256={sha256}")).calibration
+
+
+def test_an_answer_shorter_than_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Short(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "100")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Short) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(ModelError, match=r"config\.json breaks off"):
+            pretrained.find_model(f"http://127.0.0.1:{server.server_port}#sha256={'0' * 64}")
+        server.shutdown()
+
+
+def test_a_later_format_is_refused(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps(config | {"format": 2}))
+    with pytest.raises(ModelError, match="format 2; this version reads 1"):
+        load_bundle(saved)
+
+
 def test_without_a_network_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrained, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ModelError, match="has to be fetched from the network"):
@@ -153,6 +187,10 @@ def test_without_a_network_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         pretrained.find_model("someone/faces@v1")
     with pytest.raises(ModelError, match="needs the checksum"):
         pretrained.find_model("https://example.org/faces#md5=0")
+    with pytest.raises(ModelError, match="by https only"):
+        pretrained.find_model(f"http://example.org/faces#sha256={'0' * 64}")
+    with pytest.raises(ModelError, match="no address"):
+        pretrained.find_model(f"https://[faces#sha256={'0' * 64}")
 
 
 @pytest.mark.parametrize("name", ["nothing", "no/such/folder", "/no/such"])

@@ -111,6 +111,11 @@ def test_what_is_finished_is_kept_and_what_is_missing_is_made(
     assert (pictures(gone) == pictures(made / "Celeb-synthesis" / gone.name)).all()
     with pytest.raises(UsageError, match="other settings"):
         make_fakes(reals, out, SynthSettings(seed=1))
+    fewer = tmp_path / "fewer"
+    shutil.copytree(reals, fewer)
+    next(fewer.iterdir()).unlink()
+    with pytest.raises(UsageError, match="of other recordings"):
+        make_fakes(fewer, out)
 
 
 def test_a_clip_without_a_face_makes_no_fake(tmp_path: Path, make_clip: MakeClip) -> None:

@@ -76,12 +76,13 @@ def test_it_goes_on_from_a_model(run: Path, processed: Path, tmp_path: Path) -> 
     resting = config(epochs=1, weights=str(run), lr=1e-12)
     train(processed, tmp_path, resting)
     after = load_bundle(tmp_path)
-    assert after.training["started_from"] == f"out (sha256 {begun.sha256})"
+    origin = f"out (sha256 {begun.sha256}), which started from random weights"
+    assert after.training["started_from"] == origin
     assert_close(dict(after.net.named_parameters()), dict(begun.net.named_parameters()))
     wider = replace(TINY, head_hidden=2 * TINY.head_hidden)
     with pytest.raises(ModelError, match="another architecture"):
         train(processed, tmp_path / "wider", (wider, *resting[1:]))
-    with pytest.raises(ModelError, match="nowhere: no such file, folder, or model"):
+    with pytest.raises(UsageError, match="weights: imagenet, random, auto, or a model; nowhere:"):
         train(processed, tmp_path / "nowhere", config(weights="nowhere"))
 
 

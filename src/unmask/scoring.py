@@ -1,5 +1,6 @@
 """A model over labelled videos -> scores beside their labels."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,7 +69,7 @@ def score_grid(
     """Judge the videos under every corruption.
 
     What is finished is kept in `out/corrupted/`, and taken from there when it is run again with
-    the same weights and videos.
+    the same model and videos.
 
     Args:
         detector: the judge.
@@ -81,30 +82,35 @@ def score_grid(
         on_progress: called with (finished, total) corruptions.
     """
     cells = [summarise("none", 0, "", fitting.apply(clean), threshold)]
+    origin = _origin(detector, records)
     for number, c in enumerate(corruptions):
         file = Path(out) / "corrupted" / f"{c.kind}_{c.level}.json"
-        videos = _finished(file, detector, records)
+        videos = _finished(file, origin)
         if videos is None:
             videos = score_videos(detector, records, c)
             rows = [detailed_row(video, threshold) for video in videos]
-            content = {"model": detector.model.sha256, "per_video_predictions": rows}
+            content = {"origin": origin, "per_video_predictions": rows}
             write_text(file, json.dumps(content) + "\n")
         cells.append(summarise(c.kind, c.level, c.parameter, fitting.apply(videos), threshold))
         on_progress(number + 1, len(corruptions))
     return cells
 
 
-def _finished(
-    file: Path, detector: Detector, records: list[VideoRecord]
-) -> list[ScoredVideo] | None:
-    """The scores in a file if they are this model's of these videos."""
+def _origin(detector: Detector, records: list[VideoRecord]) -> str:
+    """A checksum of what scores follow from: the model, and the videos with their truth."""
+    bundle = detector.bundle
+    model = (bundle.sha256, bundle.spec, bundle.decision, bundle.calibration)
+    files = [(r, r.path.resolve(), r.path.exists() and r.path.stat().st_size) for r in records]
+    return hashlib.sha256(repr((model, files)).encode()).hexdigest()
+
+
+def _finished(file: Path, origin: str) -> list[ScoredVideo] | None:
+    """The scores in a file if they are of this origin."""
     try:
-        videos = read_scores(file)
-    except CorpusError:  # not there, or not whole
+        same = json.loads(file.read_text(encoding="utf-8"))["origin"] == origin
+        return read_scores(file) if same else None
+    except (OSError, ValueError, LookupError, TypeError, CorpusError):  # not there, or not whole
         return None
-    same = [video.name for video in videos] == [record.path.stem for record in records]
-    model = json.loads(file.read_text(encoding="utf-8")).get("model")
-    return videos if same and model == detector.model.sha256 else None
 
 
 def scored_video(record: VideoRecord, prediction: Prediction) -> ScoredVideo:
@@ -146,16 +152,16 @@ def _resolution(path: Path) -> int | None:
 
 
 def telling_faces(
-    detector: Detector, video: ScoredVideo, count: int = 5
+    detector: Detector, video: ScoredVideo, threshold: float = 0.5, count: int = 5
 ) -> Iterator[NDArray[np.uint8]]:
     """Up to `count` faces of a scored video that speak for its score, in order of time.
 
-    Those with the highest scores where it was called fake, with the lowest where real; each
+    Those with the highest scores where it lies above the threshold, else with the lowest; each
     (S, S, 3) uint8 RGB. Videos are searched for faces once more.
     """
     if video.path is None or video.score is None:
         return
-    sign = -1 if video.score > 0.5 else 1
+    sign = -1 if video.score > threshold else 1
     best = sorted(video.frames, key=lambda frame: sign * frame.score)[:count]
     preprocessed = video.path.suffix == store.SUFFIX
     read = store.read if preprocessed else detector.preprocessor.process_video

@@ -179,7 +179,8 @@ class Run:
         torch.manual_seed(settings.seed)
         net = DeepfakeNet(model_config)
         origin = "checkpoint" if last else _initialise(net, settings.weights)
-        net.freeze_cnn(settings.freeze_cnn)
+        if settings.freeze_cnn or settings.freeze_stages:
+            net.freeze_cnn(None if settings.freeze_cnn else settings.freeze_stages)
         windows = TrainingWindows(train_set, settings.augment, forger=_forger(settings))
         self._sampler = EpochSampler(
             windows.labels,
@@ -413,11 +414,15 @@ def _initialise(net: DeepfakeNet, weights: str) -> str:
     if weights == "random":
         return "random weights"
     if weights not in ("imagenet", "auto"):
-        bundle = load_bundle(find_model(weights))
+        try:
+            bundle = load_bundle(find_model(weights))
+        except ModelError as error:
+            raise UsageError(f"weights: imagenet, random, auto, or a model; {error}") from error
         if bundle.net.config != net.config:
             raise ModelError(weights, "has another architecture than the settings ask for")
         net.load_state_dict(bundle.net.state_dict())
-        return f"{bundle.name} (sha256 {bundle.sha256})"
+        before = bundle.training.get("started_from", "unknown weights")
+        return f"{bundle.name} (sha256 {bundle.sha256}), which started from {before}"
     name = net.config.backbone
     origin = load_imagenet(net.cnn, name)
     if origin is None:

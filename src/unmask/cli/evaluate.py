@@ -130,7 +130,7 @@ def evaluate(
     except ValueError as error:
         raise CorpusError(Path(against or source), str(error)) from error
     write_evaluation(
-        out, videos, report, lambda video: telling_faces(detector, video) if detector else ()
+        out, videos, report, lambda video: telling_faces(detector, video, limit) if detector else ()
     )
     click.echo(report_text(report), nl=False)
     click.echo(f"written to {out}")

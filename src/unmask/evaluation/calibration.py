@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from unmask.evaluation.measures import MEASURES
 from unmask.evaluation.metrics import choose_threshold
 from unmask.evaluation.scores import Labels, ScoredVideo, Scores, arrays
 
@@ -22,7 +22,8 @@ class Calibration:
 
     Attributes:
         method: "temperature": the logit is divided by a number (Guo, Pleiss, Sun and Weinberger
-            2017); "isotonic": a staircase of least squared error (Zadrozny and Elkan 2002).
+            2017), fitted as in `fit_platt`; "isotonic": a staircase of least squared error
+            (Zadrozny and Elkan 2002).
         scores, probabilities: (K,) the function's points, linear between; for "temperature"
             empty.
         temperature: above 1 makes less sure; 1 for "isotonic".
@@ -40,7 +41,7 @@ class Calibration:
         s = np.asarray(scores, dtype=np.float64)
         if self.method == "isotonic":
             return np.interp(s, self.scores, self.probabilities)
-        return _sigmoid(_logit(s) / self.temperature)
+        return np.asarray(expit(_logit(s) / self.temperature))
 
 
 def fit_calibration(labels: Labels, scores: Scores, method: str) -> Calibration:
@@ -57,12 +58,11 @@ def fit_calibration(labels: Labels, scores: Scores, method: str) -> Calibration:
         fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, labels)
         xs, ys = fitted.X_thresholds_.tolist(), fitted.y_thresholds_.tolist()
         return Calibration(method, 1.0, tuple(xs), tuple(ys), len(labels))
-    logits = _logit(scores)
+    logits, targets = _logit(scores), _targets(labels)
 
     def loss(log_temperature: float) -> float:
-        value = MEASURES["log_loss"](labels, _sigmoid(logits / np.exp(log_temperature)))
-        assert value is not None
-        return value
+        z = logits / np.exp(log_temperature)
+        return float(np.mean(np.logaddexp(0, z) - targets * z))
 
     best = minimize_scalar(loss, bounds=(-4, 4), method="bounded").x
     return Calibration(method, float(np.exp(best)), (), (), len(labels))
@@ -71,15 +71,22 @@ def fit_calibration(labels: Labels, scores: Scores, method: str) -> Calibration:
 def fit_platt(labels: Labels, scores: Scores) -> tuple[float, float]:
     """(temperature, offset) of logits z, so that sigmoid((z + offset) / temperature) fits best.
 
-    Platt 1999, "Probabilistic Outputs for Support Vector Machines". Both classes weigh the same,
-    however many videos each has.
+    Platt 1999, "Probabilistic Outputs for Support Vector Machines", with its targets: a class of
+    N videos is one of N + 1 right ones among N + 2, so that scores that separate a few videos
+    without a mistake do not become certain. Both classes weigh the same, however many videos each
+    has.
 
     Args:
         labels: (N,) 0 or 1, both occurring.
         scores: (N,) sigmoid(z), 0 to 1.
     """
-    logits = _logit(scores)
-    fitted = LogisticRegression(C=1e6, class_weight="balanced").fit(logits[:, None], labels)
+    logits, targets = _logit(scores), _targets(labels)
+    weights = 1 / np.bincount(labels)[labels]
+    fitted = LogisticRegression(C=1e6).fit(
+        np.tile(logits, 2)[:, None],
+        np.repeat([1, 0], len(labels)),
+        np.concatenate([weights * targets, weights * (1 - targets)]),
+    )
     slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
     if slope < 1e-3:  # scores that say nothing, or the contrary, become unsure
         return 1e3, 0.0
@@ -153,10 +160,11 @@ def fit_scores(
     return Fitting(calibration, threshold, goal)
 
 
+def _targets(labels: Labels) -> Scores:
+    """Of each video, what its probability ought to be (Platt 1999, section 2.2)."""
+    reals, fakes = np.bincount(labels, minlength=2)
+    return np.asarray(np.where(labels == 1, (fakes + 1) / (fakes + 2), 1 / (reals + 2)))
+
+
 def _logit(scores: Scores) -> Scores:
-    s = np.clip(scores, _EDGE, 1 - _EDGE)
-    return np.asarray(np.log(s / (1 - s)))
-
-
-def _sigmoid(logits: Scores) -> Scores:
-    return np.asarray(1 / (1 + np.exp(-logits)))
+    return np.asarray(logit(np.clip(scores, _EDGE, 1 - _EDGE)))

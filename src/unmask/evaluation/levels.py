@@ -60,7 +60,8 @@ def levels(
         ValueError: no video has a score.
     """
     labels, scores = arrays(videos)
-    found = {"video": _level(threshold, labels, scores, clusters(videos), resamples)}
+    failed = len(videos) - len(labels)
+    found = {"video": _level(threshold, labels, scores, clusters(videos), resamples, failed)}
     for name, items, labels_of in _PARTS:
         rows = [
             (label, item[-1], video.cluster or video.name)
@@ -81,7 +82,12 @@ _PARTS: tuple[tuple[str, _Items, Callable[[ScoredVideo], list[int]]], ...] = (
 
 
 def _level(
-    threshold: float, labels: Labels, scores: Scores, groups: Sequence[str], resamples: int
+    threshold: float,
+    labels: Labels,
+    scores: Scores,
+    groups: Sequence[str],
+    resamples: int,
+    failed: int = 0,
 ) -> Level:
     found = measure(labels, scores)
     resamples = min(resamples, _FEW_RESAMPLES) if len(groups) > _MANY else resamples
@@ -90,7 +96,7 @@ def _level(
         len(groups),
         int(labels.sum()),
         len(set(groups)),
-        metrics_at(threshold, labels, scores),
+        metrics_at(threshold, labels, scores, failed),
         {
             field.name: Estimate(
                 getattr(found, field.name), between[field.name].low, between[field.name].high

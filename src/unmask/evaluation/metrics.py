@@ -169,7 +169,7 @@ def check_goal(goal: str) -> float | None:
     if goal in ("accuracy", "eer"):
         return None
     name, _, text = goal.partition("=")
-    limit = float(text) if text.replace(".", "", 1).isdigit() else -1.0
+    limit = float(text) if text.replace(".", "", 1).isdecimal() else -1.0
     if name != "fpr" or not 0 <= limit < 1:
         raise UsageError(f"a goal is accuracy, eer, or fpr=0.01 (0 to 1), not {goal!r}")
     return limit

@@ -86,8 +86,15 @@ def find_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def run_protocol(name: str, videos: Sequence[ScoredVideo]) -> ProtocolResult:
+def run_protocol(
+    name: str, videos: Sequence[ScoredVideo], calibrated: bool = False
+) -> ProtocolResult:
     """Score by a published protocol, and say where these videos deviate from it.
+
+    Args:
+        name: of the protocol.
+        videos: with their scores.
+        calibrated: whether the scores were fitted to other videos first.
 
     Raises:
         UsageError: there is no such protocol.
@@ -95,6 +102,8 @@ def run_protocol(name: str, videos: Sequence[ScoredVideo]) -> ProtocolResult:
     """
     protocol = find_protocol(name)
     deviations = _wrong_numbers(protocol, videos)
+    if calibrated:
+        deviations.append("the scores were calibrated: a mean of frames is another one then")
     failed = [video for video in videos if video.score is None]
     if failed:
         deviations.append(f"{len(failed)} videos have no score and are left out")

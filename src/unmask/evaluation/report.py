@@ -138,7 +138,9 @@ def make_report(
         slices=tuple(slices(videos, threshold)),
         robustness=tuple(robustness),
         comparison=None if against is None else compare_scores(videos, against),
-        protocol=None if protocol is None else run_protocol(protocol, videos),
+        protocol=None
+        if protocol is None
+        else run_protocol(protocol, videos, fitting.calibration is not None),
     )
 
 

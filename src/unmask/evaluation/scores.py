@@ -134,7 +134,9 @@ def read_scores(path: str | Path) -> list[ScoredVideo]:
         raise CorpusError(path, f"cannot be read: {error.strerror}") from error
     except KeyError as error:
         raise CorpusError(path, f"no scores: {error} is missing") from error
-    except (ValueError, TypeError) as error:
+    except RecursionError as error:
+        raise CorpusError(path, "no scores with labels: nested too deep") from error
+    except (ValueError, TypeError, OverflowError, csv.Error) as error:
         raise CorpusError(path, f"no scores with labels: {error}") from error
     if not videos:
         raise CorpusError(path, "holds no scores")

@@ -153,6 +153,8 @@ def load_bundle(path: str | Path) -> Bundle:
     else:
         config, source = config_dict(path.stem, ModelConfig(), FaceSpec(), Decision(), {}), weights
     try:
+        if config["format"] != FORMAT:
+            raise ValueError(f"format {config['format']!r}; this version reads {FORMAT}")
         net = DeepfakeNet(ModelConfig(**config["model"]))
         spec, decision = FaceSpec(**config["faces"]), Decision(**config["decision"])
         name, training = str(config["name"]), dict(config["training"])
@@ -170,9 +172,10 @@ def load_bundle(path: str | Path) -> Bundle:
             fake_above=calibration.fake_above,
             segment_threshold=calibration.segment_above,
         )
-    card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else None
+    card = folder / CARD
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None
     checksum = sha256_of(weights)
-    return Bundle(name, net.eval(), spec, decision, training, checksum, calibration, card)
+    return Bundle(name, net.eval(), spec, decision, training, checksum, calibration, text)
 
 
 def read_checkpoint(path: str | Path) -> Any:

@@ -5,6 +5,7 @@ import shutil
 import urllib.error
 import urllib.request
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlparse
@@ -12,7 +13,7 @@ from urllib.parse import urlparse
 from huggingface_hub.constants import ENDPOINT
 
 from unmask.errors import ModelError
-from unmask.models.bundle import CARD, CONFIG, WEIGHTS, sha256_of
+from unmask.models.bundle import CARD, CONFIG, WEIGHTS, load_bundle, sha256_of
 from unmask.models.verdicts import CALIBRATION
 
 _SHIPPED = Path(__file__).parents[1] / "weights"
@@ -45,9 +46,14 @@ def find_model(model: str | Path) -> Path:
     if model in shipped_models():
         return _SHIPPED / model
     address, _, fragment = model.partition("#")
-    where = urlparse(address)
+    try:
+        where = urlparse(address)
+    except ValueError as error:
+        raise ModelError(model, f"no address: {error}") from error
     if where.scheme == "https" or (where.scheme == "http" and where.hostname == "127.0.0.1"):
         base = address.removesuffix("/")
+    elif where.netloc:
+        raise ModelError(model, "a model is fetched by https only")
     elif fragment or (_HUB_ID.fullmatch(address) and not Path(address).parent.exists()):
         name, _, revision = address.partition("@")
         base = f"{ENDPOINT}/{name}/resolve/{revision or 'main'}"
@@ -77,17 +83,20 @@ def _fetched(model: str, base: str, sha256: str) -> Path:
                     (Path(temporary) / name).open("wb") as file,
                 ):
                     shutil.copyfileobj(answer, file)
+                    if answer.length:  # of what was announced and has not come
+                        raise OSError(f"{name} breaks off")
             except urllib.error.HTTPError as error:
                 if error.code == 404 and name in _OPTIONAL:
                     continue
                 raise ModelError(model, f"{base}/{name}: {error}") from error
-            except OSError as error:
+            except (OSError, HTTPException) as error:
                 raise ModelError(
                     model, f"has to be fetched from the network, which does not answer: {error}"
                 ) from error
         found = sha256_of(Path(temporary) / WEIGHTS)
         if found != sha256:
             raise ModelError(model, f"the weights there have the checksum {found}: not used")
+        load_bundle(temporary)  # what cannot be used is not kept
         with suppress(OSError):  # another process was faster
             Path(temporary).rename(folder)
             Path(temporary).mkdir()  # for the context manager to remove

@@ -103,12 +103,13 @@ def make_fakes(
 
     Raises:
         CorpusError: no recordings.
-        UsageError: `out` holds fakes made with other settings, or there is nothing to make the
-            families of.
+        UsageError: `out` holds fakes made with other settings or of other recordings, or there
+            is nothing to make the families of.
     """
     settings, out = settings or SynthSettings(), Path(out)
-    jobs = _jobs(_recordings(Path(reals)), out, settings)
-    _check_settings(out / SETTINGS, settings)
+    recordings = _recordings(Path(reals))
+    jobs = _jobs(recordings, out, settings)
+    _check_same(out / SETTINGS, settings, [video.name for video, _ in recordings])
     todo = [job for job in jobs if not job.truth.exists()]
     failed: list[UnmaskError] = []
     on_progress(len(jobs) - len(todo), len(jobs))
@@ -122,10 +123,14 @@ def make_fakes(
     return SynthReport(fakes, failed)
 
 
-def _check_settings(path: Path, settings: SynthSettings) -> None:
-    text = json.dumps(asdict(settings)) + "\n"
+def _check_same(path: Path, settings: SynthSettings, recordings: list[str]) -> None:
+    """What is drawn for a recording follows from its place among the others."""
+    text = json.dumps(asdict(settings) | {"recordings": recordings}) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise UsageError(f"{path.parent} holds fakes made with other settings; choose another")
+        raise UsageError(
+            f"{path.parent} holds fakes made with other settings or of other recordings; "
+            "choose another"
+        )
     write_text(path, text)
 
 
@@ -205,7 +210,7 @@ def _make(settings: SynthSettings, job: _Job) -> None:
     source, people = job.real.stem, job.fake.stem.split("_")[:2]
     record = VideoRecord(
         job.fake, 1, job.fake.parent.name, (people[0], people[1]), source, job.family,
-        segments=_runs(altered, float(fps)),
+        segments=_runs(altered, fps),
     )  # fmt: skip
     write_table(job.truth, [record])
 
@@ -294,7 +299,7 @@ def _manipulated(
             yield fake.apply(frame.rgb, landmarks, clock)
 
 
-def _runs(altered: list[bool], fps: float) -> tuple[tuple[float, float], ...]:
+def _runs(altered: list[bool], fps: Fraction) -> tuple[tuple[float, float], ...]:
     """(start, end) in seconds of the runs of altered frames."""
     edges = np.flatnonzero(np.diff([False, *altered, False]))
-    return tuple((float(a / fps), float(b / fps)) for a, b in edges.reshape(-1, 2))
+    return tuple((float(a / fps), float(b / fps)) for a, b in edges.reshape(-1, 2).tolist())
