@@ -86,6 +86,20 @@ def test_the_baseline_is_the_documents_layer_by_layer() -> None:
     assert groups == {1, 32}
 
 
+def test_frozen_stages_stay_and_the_others_learn() -> None:
+    net = build(replace(TINY, backbone="test_efficientnet"))
+    net.freeze_cnn(1)
+    net.train()
+    before = {k: v.clone() for k, v in net.cnn.state_dict().items()}
+    net(windows(2, 4)).window.sum().backward()
+    torch.optim.SGD(net.parameters(), 0.1).step()
+    moved = {k for k, v in net.cnn.state_dict().items() if not torch.equal(before[k], v)}
+    # Batch-norm statistics included.
+    assert moved == {k for k in before if not k.startswith(("conv_stem", "bn1", "blocks.0."))}
+    with pytest.raises(UsageError, match="freeze_stages must be at most"):
+        net.freeze_cnn(99)
+
+
 @pytest.mark.parametrize("config", VARIANTS, ids=str)
 class TestEveryArchitecture:
     def test_shapes(self, config: ModelConfig) -> None:

@@ -30,6 +30,8 @@ class TrainConfig:
             a warning random ones where there are none), or a model of the same architecture to
             go on from (see unmask.models.find_model), or a `.pth` file of one.
         freeze_cnn: train only what comes after the backbone; its features are computed once.
+        freeze_stages: leave the backbone's stem and so many of its stages as they are; 0 lets
+            all of it learn.
         precision: "float32", "bfloat16", "float16", or "auto": what the hardware is fast in.
         compile: let torch.compile translate the backbone first.
         workers: processes that read and augment windows.
@@ -64,6 +66,7 @@ class TrainConfig:
     seed: int = 0
     weights: str = "auto"
     freeze_cnn: bool = False
+    freeze_stages: int = 0
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     compile: bool = False
     workers: int = 4
@@ -83,7 +86,8 @@ class TrainConfig:
         for key in ("epochs", "batch_size", "accumulate"):
             if getattr(self, key) < 1:
                 raise UsageError(f"{key} must be at least 1, not {getattr(self, key)}")
-        for key in ("warmup", "weight_decay", "clip_norm", "patience", "workers", "keep"):
+        bounded = "warmup weight_decay clip_norm patience freeze_stages workers keep"
+        for key in bounded.split():
             if getattr(self, key) < 0:
                 raise UsageError(f"{key} must not be negative")
         if not 0 <= self.ema < 1:

@@ -8,6 +8,7 @@ from pathlib import Path
 import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
+from timm.models import group_modules, group_parameters
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -46,6 +47,23 @@ def fixed_size(backbone: nn.Module) -> int | None:
     cfg = backbone.pretrained_cfg
     assert isinstance(cfg, dict)
     return int(cfg["input_size"][-1]) if cfg.get("fixed_input_size") else None
+
+
+def first_stages(backbone: nn.Module, count: int) -> tuple[list[str], list[str]]:
+    """Names of the modules and of the parameters of the stem and the first `count` stages.
+
+    Raises:
+        UsageError: the backbone has no so many, and one more.
+    """
+    matcher = backbone.group_matcher(coarse=True)  # type: ignore[operator]
+    modules, parameters = group_modules(backbone, matcher), group_parameters(backbone, matcher)
+    if count > max(parameters) - 1:
+        raise UsageError(
+            f"freeze_stages must be at most {max(parameters) - 1} with this backbone: the last "
+            "stage has to learn (freeze_cnn=true freezes it, too)"
+        )
+    first = range(count + 1)
+    return [n for k in first for n in modules[k]], [n for k in first for n in parameters[k]]
 
 
 def folded(backbone: nn.Module) -> nn.Module:

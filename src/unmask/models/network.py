@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unmask.errors import UsageError
-from unmask.models.backbone import create_backbone, fixed_size, output_width
+from unmask.models.backbone import create_backbone, first_stages, fixed_size, output_width
 from unmask.models.temporal import Pool, create_temporal
 
 
@@ -121,7 +121,7 @@ class DeepfakeNet(nn.Module):
             value = torch.tensor(normal[name]).view(1, 3, 1, 1) * 255  # type: ignore[index]
             self.register_buffer(name, value, persistent=False)
         self.cnn.to(memory_format=torch.channels_last)
-        self._frozen = False
+        self._frozen: list[str] = []  # modules of the CNN
 
     @property
     def depthwise(self) -> bool:
@@ -130,17 +130,29 @@ class DeepfakeNet(nn.Module):
             isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1 for m in self.cnn.modules()
         )
 
-    def freeze_cnn(self, frozen: bool = True) -> None:
-        """Keep the CNN as it is, batch-norm statistics included, or let it learn again."""
-        self._frozen = frozen
-        self.cnn.requires_grad_(not frozen)
+    def freeze_cnn(self, stages: int | None = None) -> None:
+        """Keep the CNN as it is from now on, batch-norm statistics included.
+
+        Args:
+            stages: only so many, and the stem before them; None is all.
+
+        Raises:
+            UsageError: the backbone has no more than these.
+        """
+        if stages is None:
+            self._frozen = [""]
+            self.cnn.requires_grad_(False)
+        else:
+            self._frozen, parameters = first_stages(self.cnn, stages)
+            for name in parameters:
+                self.cnn.get_parameter(name).requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "DeepfakeNet":
-        """Training mode for all but a frozen CNN."""
+        """Training mode for all that is not frozen."""
         super().train(mode)
-        if self._frozen:
-            self.cnn.eval()
+        for name in self._frozen:
+            self.cnn.get_submodule(name).eval()
         return self
 
     def encode(self, faces: Tensor) -> Tensor:
