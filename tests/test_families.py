@@ -26,7 +26,7 @@ from unmask.synth.masks import REGIONS, Mask
 from unmask.synth.patch import Landmarks, Patch, Pixels
 from unmask.synth.redrawers import load_redrawers
 from unmask.synth.render import Generator
-from unmask.synth.swap import FaceSwap, alignment
+from unmask.synth.swap import FaceSwap, RegionReplacement, alignment
 from unmask.windows import make_windows
 
 Image = NDArray[np.uint8]
@@ -105,6 +105,13 @@ def test_a_face_at_the_edge_does_no_harm(
         if place in (None, (-500, -500)):
             assert (rgb == photo).all()
             assert not mask.any()
+
+
+def test_a_region_comes_from_another_moment(scene: Scene) -> None:
+    """From its first donor on, it would be replaced by itself."""
+    for seed in range(20):
+        fake = RegionReplacement.draw(np.random.default_rng(seed), scene)
+        assert fake.donors[0] is not scene.own[0]
 
 
 @pytest.mark.parametrize("region", REGIONS)

@@ -77,7 +77,7 @@ class RegionReplacement(_Paste):
     def draw(cls, rng: np.random.Generator, scene: Scene) -> Self:
         """Random knobs."""
         mask = Mask.draw(rng, "mouth", "mouth", "eyes")
-        start = int(rng.integers(len(scene.own)))
+        start = int(rng.integers(1, max(2, len(scene.own))))  # from 0 on they would be themselves
         donors = tuple(scene.own[start:]) + tuple(scene.own[:start])
         return cls(donors, 6.0, mask, float(rng.uniform(0, 1.0)), bool(rng.random() < 0.3))
 
