@@ -1,6 +1,6 @@
 """From trained networks to a bundle that says how good it is; steps of runs/weights.sh.
 
-    card.py calibrate PARTS.csv SYNTH FOLD... --out FILE   scores -> calibration.json
+    card.py calibrate PARTS.csv FINAL SYNTH FOLD... --out FILE   scores -> calibration.json
     card.py ship RUN CALIBRATION OUT                   weights, configuration, calibration
     card.py figures BUNDLE PARTS.csv SYNTH WORK        what is reported -> figures.json, card.md
 
@@ -71,43 +71,35 @@ def scored(
     return read_scores(file)
 
 
-def calibrate(parts: Path, synth: Path, runs: list[Path], out: Path) -> None:
+def calibrate(parts: Path, final: Path, synth: Path, runs: list[Path], out: Path) -> None:
     """Every fold's network scores what it has never seen; all of that together is fitted on.
 
-    So it does with fakes made of recordings that it has never seen, `synth/FOLD/FAMILY`. While a
-    family cannot be told from recordings, nothing must be called real.
+    The final network scores fakes of people that it has never seen, family by family. While it
+    cannot tell a family from recordings, it must not call anything real.
     """
     clips = read(parts)
 
-    def detectors(calibration: Calibration) -> list[Detector]:
-        bundles = map(load_bundle, runs)
-        return [Detector(replace(b, decision=DECISION, calibration=calibration)) for b in bundles]
-
     def crossfitted(calibration: Calibration, name: str) -> list[ScoredVideo]:
         videos = []
-        for number, detector in enumerate(detectors(calibration)):
-            held = [clip for clip in clips if clip["fold"] == str(number)]
+        for number, run in enumerate(runs):
+            held = [c for c in clips if c["fold"] == str(number) and c["part"] in ("train", "val")]
+            bundle = replace(load_bundle(run), decision=DECISION, calibration=calibration)
             file = out.with_name(f"crossfitted_{name}_{number}.json")
-            videos += scored(detector, records(held), file)
+            videos += scored(Detector(bundle), records(held), file)
         return videos
 
     temperature, offset = fit_platt(*arrays(crossfitted(Calibration(1, 0, 0.5, 0.5, 0.5), "raw")))
     plain = Calibration(temperature, offset, 0.5, 0.5, 0.5)
-    left_out = crossfitted(plain, "calibrated")
-    labels, scores = arrays(left_out)
-    frames = np.array([frame.score for v in left_out if not v.label for frame in v.frames])
-    area = levels(left_out)["video"].measures["auc_roc"]
-    missed = []
-    for family in sorted(folder.name for folder in (synth / "0").iterdir()):
-        made = []
-        for number, detector in enumerate(detectors(plain)):
-            file = out.with_name(f"watch_{family}_{number}.json")
-            videos = scored(detector, list(read_corpus(synth / str(number) / family)), file)
-            made += [replace(v, cluster=f"{number} {v.cluster}") for v in videos]  # other people
-        found = levels(made)["video"].measures["auc_roc"]
-        log.info("%s: AUC %s", family, _number((found.value, found.low, found.high)))
-        if (found.low or 0) < CHANCE:
-            missed.append(family.replace("_", " "))
+    videos = crossfitted(plain, "calibrated")
+    labels, scores = arrays(videos)
+    frames = np.array([frame.score for v in videos if not v.label for frame in v.frames])
+    area = levels(videos)["video"].measures["auc_roc"]
+    detector, missed = Detector(replace(load_bundle(final), decision=DECISION)), []
+    for folder in sorted(synth.iterdir()):
+        file = out.with_name(f"val_{folder.name}.json")
+        found = levels(scored(detector, list(read_corpus(folder)), file))["video"]
+        if (found.measures["auc_roc"].low or 0) < CHANCE:
+            missed.append(folder.name.replace("_", " "))
     calibration = replace(
         plain,
         real_below=0.0 if missed else min(0.5, 1 - _upper(1 - scores[labels == 1], MISSES)),
@@ -116,11 +108,10 @@ def calibrate(parts: Path, synth: Path, runs: list[Path], out: Path) -> None:
         basis={
             "reals": int((labels == 0).sum()),
             "fakes": int((labels == 1).sum()),
-            "scores": "of networks that had seen neither the people nor their footage's sources "
-            "nor the generators",
+            "scores": "of networks that had seen neither the people nor the generators",
             "auc_roc": [area.value, area.low, area.high],
             "fake_above": f"at most {FALSE_ALARMS:.0%} of the reals lie above",
-            "real_below": f"never: {', '.join(missed)} of people left out cannot be told from them"
+            "real_below": f"never: {', '.join(missed)} of people held out cannot be told from them"
             if missed
             else f"at most {MISSES:.0%} of the fakes lie below",
             "segment_above": f"at most {FALSE_ALARMS:.0%} of the reals' faces lie above",
@@ -281,8 +272,7 @@ never saw: AUC {_number(total["auc_roc"])} on {total["fake"]} fakes and {total["
 - *real* up to {decision.real_below:.2f}: {basis["real_below"]}.
 - A segment above {decision.segment_threshold:.2f}: {basis["segment_above"]}.
 - Fitted on {basis["reals"]} recordings and {basis["fakes"]} fakes, scored by networks that had seen
-  neither the people nor the sources of the footage nor the generators: AUC
-  {_number(basis["auc_roc"])}.
+  neither the people nor the generators: AUC {_number(basis["auc_roc"])}.
 
 ## True deepfakes
 
@@ -315,7 +305,7 @@ def main() -> None:
     )
     steps: Any = parser.add_subparsers(dest="step", required=True)
     step = steps.add_parser("calibrate")
-    for place in ("parts", "synth"):
+    for place in ("parts", "final", "synth"):
         step.add_argument(place, type=Path)
     step.add_argument("runs", type=Path, nargs=len(FOLDS))
     step.add_argument("--out", type=Path, required=True)
@@ -329,7 +319,7 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     if args.step == "calibrate":
-        calibrate(args.parts, args.synth, args.runs, args.out)
+        calibrate(args.parts, args.final, args.synth, args.runs, args.out)
     elif args.step == "ship":
         ship(args.run, args.calibration, args.out)
     else:

@@ -2,7 +2,7 @@
 
 weights.py parts CLIPS.csv                     who trains, who chooses, who is reported
 weights.py links PARTS.csv OUT                 the clips that train, as a tree of videos
-weights.py chosen PARTS.csv PART [--fold K]    the table of one part's recordings
+weights.py chosen PARTS.csv PART               the table of one part's recordings
 weights.py tree POOL PARTS.csv OUT [--fold K]  their faces, as unmask train takes them
 weights.py autoencoders TREE OUT               networks for the family "redrawn"
 """
@@ -11,7 +11,6 @@ import argparse
 import csv
 import logging
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from unmask import store
 from unmask.corpora import TABLE, VideoRecord, write_table
 from unmask.synth.autoencoder import AutoencoderConfig, save_autoencoder, train_autoencoder
 
-HELD_OUT = {"test": 16, "watch": 24}  # identities of recordings of which there are no fakes
+HELD_OUT = {"test": 16, "val": 12}  # identities of recordings of which there are no fakes
 # Generators of true fakes that are left out together, by what their methods' names hold.
 FOLDS = (
     ("FantasyTalking", "StableAvatar", "AniPortrait"),
@@ -37,41 +36,22 @@ STEPS = 900
 
 
 def parts(table: Path, seed: int) -> list[dict[str, str]]:
-    """The clips with their part (train, watch, test or dev), and the fold that leaves them out.
+    """The clips with their part (train, val, test or dev), and the fold that leaves them out.
 
-    A fold is a group of generators with the people that they show, and about half of the
-    recordings, by where they come from: what is left out is new in every respect.
+    A fold is a group of generators with the people that they show, and half of the val part.
     """
-    clips = read(table)
+    with table.open(newline="", encoding="utf-8") as file:
+        clips = list(csv.DictReader(file))
     fakes = {clip["identity"] for clip in clips if clip["label"] == "fake"}
     people = sorted({c["identity"] for c in clips if c["role"] == "train"} - fakes)
     order = iter(np.random.default_rng(seed).permutation(people).tolist())
     held = {next(order): part for part, count in HELD_OUT.items() for _ in range(count)}
-    shown = {
-        clip["identity"]: number
-        for clip in clips
-        for number, names in enumerate(FOLDS)
-        if any(name in clip["manipulation"] for name in names)
-    }
-    learned = [
-        clip
-        for clip in clips
-        if clip["role"] == "train"
-        and clip["label"] == "real"
-        and held.get(clip["identity"]) != "test"
-    ]
-    sizes = Counter(clip["source_repo"] for clip in learned)
-    folds = {c["source_repo"]: shown[c["identity"]] for c in learned if c["identity"] in shown}
-    for source, _ in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
-        taken = [sum(sizes[s] for s, k in folds.items() if k == n) for n in range(len(FOLDS))]
-        folds.setdefault(source, taken.index(min(taken)))
-
-    def fold(clip: dict[str, str]) -> str:
-        if clip["role"] != "train" or held.get(clip["identity"]) == "test":
-            return ""
-        real = clip["label"] == "real"
-        return str(folds[clip["source_repo"]] if real else shown[clip["identity"]])
-
+    watching = [person for person, part in held.items() if part == "val"]
+    folds = {person: number % len(FOLDS) for number, person in enumerate(watching)}
+    for clip in clips:
+        for number, names in enumerate(FOLDS):
+            if any(name in clip["manipulation"] for name in names):
+                folds.setdefault(clip["identity"], number)
     return [
         {
             "path": str((table.parent / clip["file"]).resolve()),
@@ -79,7 +59,7 @@ def parts(table: Path, seed: int) -> list[dict[str, str]]:
             "identity": clip["identity"],
             "method": clip["manipulation"],
             "part": "dev" if clip["role"] == "dev" else held.get(clip["identity"], "train"),
-            "fold": fold(clip),
+            "fold": str(folds.get(clip["identity"], "")),
         }
         for clip in clips
     ]
@@ -92,31 +72,23 @@ def link(target: Path, source: Path) -> None:
 
 
 def tree(pool: Path, clips: list[dict[str, str]], out: Path, fold: str | None) -> None:
-    """Link preprocessed clips; with a fold, what it leaves out is val.
-
-    Without one, all that is not of the test part trains. Training shows some of it as val, too;
-    nothing is chosen by that.
-    """
+    """Link preprocessed clips; with a fold, what is not of the test part is val or train by it."""
     records = []
     for clip in clips:
-        part, label, stem = clip["part"], clip["label"], Path(clip["path"]).stem
-        if part == "dev":
+        split, label = clip["part"], clip["label"]
+        if split == "dev":
             continue
-        if part == "test":
-            splits = ["test"]
-        elif fold is None:
-            splits = ["train", "val"] if part == "watch" else ["train"]
-        else:
-            splits = ["val"] if clip["fold"] == fold else ["train"]
-        for split in splits:
-            target = out / split / label / f"{stem}{store.SUFFIX}"
-            link(target, pool / label / target.name)
-            records.append(
-                VideoRecord(
-                    target, int(label == "fake"), label, (clip["identity"],), stem,
-                    clip["method"] or None, split,
-                )
-            )  # fmt: skip
+        if fold is not None and split != "test":
+            split = "val" if clip["fold"] == fold else "train"
+        name = f"{Path(clip['path']).stem}{store.SUFFIX}"
+        target = out / split / label / name
+        link(target, pool / label / name)
+        records.append(
+            VideoRecord(
+                target, int(label == "fake"), label, (clip["identity"],), Path(clip["path"]).stem,
+                clip["method"] or None, split,
+            )
+        )  # fmt: skip
     write_table(out / TABLE, records)
 
 
@@ -157,7 +129,6 @@ def main() -> None:
     step = steps.add_parser("chosen")
     step.add_argument("table", type=Path)
     step.add_argument("part")
-    step.add_argument("--fold")
     step = steps.add_parser("tree")
     step.add_argument("pool", type=Path)
     step.add_argument("table", type=Path)
@@ -177,7 +148,6 @@ def main() -> None:
     elif args.step == "chosen":
         keys = ("path", "label", "identity", "method")
         rows = [c for c in read(args.table) if c["part"] == args.part and c["label"] == "real"]
-        rows = [row for row in rows if args.fold in (None, row["fold"])]
         write([{key: row[key] for key in keys} for row in rows])
     elif args.step == "tree":
         tree(args.pool, read(args.table), args.out, args.fold)
