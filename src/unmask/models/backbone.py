@@ -53,7 +53,7 @@ def first_stages(backbone: nn.Module, count: int) -> tuple[list[str], list[str]]
     """Names of the modules and of the parameters of the stem and the first `count` stages.
 
     Raises:
-        UsageError: the backbone has no so many, and one more.
+        UsageError: no stage would be left.
     """
     matcher = backbone.group_matcher(coarse=True)  # type: ignore[operator]
     modules, parameters = group_modules(backbone, matcher), group_parameters(backbone, matcher)

@@ -137,7 +137,7 @@ class DeepfakeNet(nn.Module):
             stages: only so many, and the stem before them; None is all.
 
         Raises:
-            UsageError: the backbone has no more than these.
+            UsageError: no stage would be left.
         """
         if stages is None:
             self._frozen = [""]

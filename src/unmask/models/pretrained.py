@@ -96,7 +96,10 @@ def _fetched(model: str, base: str, sha256: str) -> Path:
         found = sha256_of(Path(temporary) / WEIGHTS)
         if found != sha256:
             raise ModelError(model, f"the weights there have the checksum {found}: not used")
-        load_bundle(temporary)  # what cannot be used is not kept
+        try:
+            load_bundle(temporary)  # what cannot be used is not kept
+        except ModelError as error:
+            raise ModelError(model, f"no model that can be used: {error}") from error
         with suppress(OSError):  # another process was faster
             Path(temporary).rename(folder)
             Path(temporary).mkdir()  # for the context manager to remove
