@@ -24,7 +24,7 @@ class FileError(UnmaskError):
         self.cause = cause
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.cause}"
+        return f"{self.args[0]}: {self.cause}"  # as it was given: a Path would spoil an address
 
 
 class VideoError(FileError):
