@@ -187,7 +187,7 @@ def test_without_a_network_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         pretrained.find_model("someone/faces@v1")
     with pytest.raises(ModelError, match="needs the checksum"):
         pretrained.find_model("https://example.org/faces#md5=0")
-    with pytest.raises(ModelError, match="^http://example.org/faces#.* by https only"):
+    with pytest.raises(ModelError, match=r"^http://example\.org/faces#.* by https only"):
         pretrained.find_model(f"http://example.org/faces#sha256={'0' * 64}")
     with pytest.raises(ModelError, match="no address"):
         pretrained.find_model(f"https://[faces#sha256={'0' * 64}")
