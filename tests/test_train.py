@@ -82,6 +82,10 @@ def test_it_goes_on_from_a_model(run: Path, processed: Path, tmp_path: Path) -> 
     wider = replace(TINY, head_hidden=2 * TINY.head_hidden)
     with pytest.raises(ModelError, match="another architecture"):
         train(processed, tmp_path / "wider", (wider, *resting[1:]))
+    damaged = tmp_path / "damaged.pth"
+    damaged.write_bytes(b"no checkpoint")
+    with pytest.raises(ModelError, match=r"damaged\.pth: "):
+        train(processed, tmp_path / "other", config(weights=str(damaged)))
     with pytest.raises(UsageError, match="weights: imagenet, random, auto, or a model; nowhere:"):
         train(processed, tmp_path / "nowhere", config(weights="nowhere"))
 

@@ -415,9 +415,10 @@ def _initialise(net: DeepfakeNet, weights: str) -> str:
         return "random weights"
     if weights not in ("imagenet", "auto"):
         try:
-            bundle = load_bundle(find_model(weights))
+            path = find_model(weights)
         except ModelError as error:
             raise UsageError(f"weights: imagenet, random, auto, or a model; {error}") from error
+        bundle = load_bundle(path)
         if bundle.net.config != net.config:
             raise ModelError(weights, "has another architecture than the settings ask for")
         net.load_state_dict(bundle.net.state_dict())
