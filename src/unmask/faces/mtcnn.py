@@ -271,7 +271,9 @@ class MTCNN:
                         (point * scale).round().astype(int)
                         for point in (box[:2] - _AROUND * side, box[2:] + _AROUND * side)
                     )
-                    y1, x1 = min(y1, int(height * scale + 1)), min(x1, int(width * scale + 1))
+                    # P-Net looks at 12 pixels at least, also where a face leaves the frame.
+                    y1 = max(12, min(y1, int(height * scale + 1)))
+                    x1 = max(12, min(x1, int(width * scale + 1)))
                     # P-Net moves by two pixels.
                     y0, x0 = max(0, min(y0, y1 - 12)) & ~1, max(0, min(x0, x1 - 12)) & ~1
                     own = slice(number, number + 1)
