@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from unmask.errors import UsageError
-from unmask.settings import Config, make_config
-from unmask.train import train
+from unmask.training.config import Config, make_config
+from unmask.training.loop import train
 
 # The design's own settings, but for a backbone whose ImageNet weights come as a package, a width
 # and a rate that suit it, and short windows counted: the clips are short.

@@ -21,7 +21,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from unmask.corpora import read_table
 from unmask.evaluation.measures import auc_roc, intervals
 from unmask.synth.tree import MASKS
-from unmask.video import Video
+from unmask.video.reader import Video
 
 FRAMES = 12  # spread over a clip
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from unmask.faces import MTCNN, FaceFinder
-from unmask.video import Video
+from unmask.video.reader import Video
 
 
 def main() -> None:

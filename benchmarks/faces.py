@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from unmask.faces import MTCNN, Face, FaceFinder, Sighting, Tracker
-from unmask.video import Frame, Video, find_videos
+from unmask.video.reader import Frame, Video, find_videos
 
 FPS = 3
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from unmask.corpora import read_corpus
-from unmask.corruption import CLEAN, Corruption
-from unmask.footage import Fingerprints, describe, fingerprint
-from unmask.preprocess import VideoPreprocessor
-from unmask.video import find_videos
+from unmask.data.fingerprints import fingerprint
+from unmask.data.preprocessor import VideoPreprocessor
+from unmask.faces.duplicates import Fingerprints, describe
+from unmask.video.corruption import CLEAN, Corruption
+from unmask.video.reader import find_videos
 
 COPIES = (CLEAN, Corruption("h264", 4), Corruption("jpeg", 5), Corruption("resize", 3))
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from unmask.data import DeepfakeWindowDataset
+from unmask.training.dataset import DeepfakeWindowDataset
 
 
 def lay_out(files: list[Path], root: Path, videos: int) -> None:

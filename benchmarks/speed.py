@@ -26,8 +26,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.encode import encode
-from unmask.video import Video
+from unmask.video.encoder import encode
+from unmask.video.reader import Video
 
 
 def make_clip(source: Path, target: Path, seconds: int, height: int) -> None:
@@ -53,10 +53,10 @@ def ours(job: str, clip: Path, out: Path) -> dict[str, Any]:
     """One run of our side, in a process of its own."""
     import torch
 
-    from unmask.detector import Detector
+    from unmask.data.preprocessor import VideoPreprocessor
+    from unmask.detection.detector import Detector
+    from unmask.face_spec import FaceSpec
     from unmask.models import Bundle, Decision, DeepfakeNet, ModelConfig, find_model, load_bundle
-    from unmask.preprocess import VideoPreprocessor
-    from unmask.spec import FaceSpec
 
     started = time.perf_counter()
     if job in ("preprocess", "exact"):

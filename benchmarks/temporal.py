@@ -19,13 +19,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unmask import store
 from unmask.corpora import VideoRecord
-from unmask.data import find_processed
+from unmask.data import pt_file
+from unmask.data.index import find_processed
+from unmask.data.windows import make_windows
 from unmask.evaluation.measures import auc_roc
 from unmask.models import DeepfakeNet, load_bundle
 from unmask.synth import FAMILIES, Forger
-from unmask.windows import make_windows
 
 LENGTH, STEPS, BATCH, FORGED = 12, 400, 32, 2  # faces a window; fakes made of a recording
 VARIANTS = ("mean", "bigru", "bigru, shuffled", "transformer")
@@ -43,7 +43,7 @@ def windows(
     rng, forger = np.random.default_rng(0), Forger([f for f in FAMILIES if f != "redrawn"])
     features, masks, labels, videos = [], [], [], []
     for number, record in enumerate(records):
-        for track in store.read(record.path).tracks[:1]:
+        for track in pt_file.read(record.path).tracks[:1]:
             (whole,) = make_windows(len(track), len(track), 0)
             faces = np.ascontiguousarray(track.crops.transpose(0, 3, 1, 2))
             versions = [(record.label, faces)]

@@ -58,8 +58,8 @@ def ours(data: Path, out: Path, batch: int, frozen: bool) -> None:
     """The second of two epochs."""
     import torch
 
-    from unmask.settings import make_config
-    from unmask.train import Progress, train
+    from unmask.training.config import make_config
+    from unmask.training.loop import Progress, train
 
     settings = {"batch_size": str(batch), "freeze_cnn": str(frozen), "weights": "random",
                 "epochs": "2", "workers": "2"}  # fmt: skip
@@ -81,7 +81,7 @@ def ours(data: Path, out: Path, batch: int, frozen: bool) -> None:
 
 def prepare(clip: Path, script: Path, folder: Path) -> None:
     """`literal/{real,fake}/*.pt` and `ours/{train,val}/{real,fake}/*.pt` of the same clip."""
-    from unmask.preprocess import VideoPreprocessor
+    from unmask.data.preprocessor import VideoPreprocessor
 
     one, other = folder / "ours.pt", folder / "literal.pt"
     VideoPreprocessor(exact=True).save_video(clip, one)

@@ -21,16 +21,16 @@ from weights import FOLDS, read
 from unmask.atomic import write_text
 from unmask.corpora import VideoRecord, read_corpus
 from unmask.corpora.table import CATEGORIES
-from unmask.corruption import CLEAN, Corruption
-from unmask.detector import Detector
+from unmask.detection.detector import Detector
+from unmask.detection.scoring import score_videos
 from unmask.evaluation import ScoredVideo, read_scores
-from unmask.evaluation.calibration import fit_platt
+from unmask.evaluation.fitting import fit_platt
 from unmask.evaluation.levels import levels
 from unmask.evaluation.localisation import localise
 from unmask.evaluation.scores import arrays, detailed_row
 from unmask.models import Bundle, Calibration, Decision, load_bundle, save_bundle
 from unmask.models.bundle import CARD
-from unmask.scoring import score_videos
+from unmask.video.corruption import CLEAN, Corruption
 
 DECISION = Decision(people="all", smoothing=1, frame_smoothing=3, aggregate="logit")
 FALSE_ALARMS, MISSES = 0.05, 0.10  # of the cross-fitted reals and fakes; see docs/synthesis.md

@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 
 from unmask.atomic import replacing, write_text
 from unmask.corpora import VideoRecord, write_table
-from unmask.detector import Detector, Prediction
-from unmask.encode import encode
+from unmask.detection.detector import Detector
+from unmask.detection.prediction import Prediction
+from unmask.detection.writers import as_text, prediction_dict
 from unmask.faces import MTCNN
-from unmask.report import as_text, prediction_dict
 from unmask.synth import SelfBlend
+from unmask.video.encoder import encode
 
 FPS, SECONDS, SIDE = 12, 10.0, 360
 MANIPULATED = (3.0, 7.0)

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from unmask import store
 from unmask.corpora import TABLE, VideoRecord, write_table
+from unmask.data import pt_file
 from unmask.synth.autoencoder import AutoencoderConfig, save_autoencoder, train_autoencoder
 
 HELD_OUT = {"test": 16, "val": 12}  # identities of recordings of which there are no fakes
@@ -80,7 +80,7 @@ def tree(pool: Path, clips: list[dict[str, str]], out: Path, fold: str | None) -
             continue
         if fold is not None and split != "test":
             split = "val" if clip["fold"] == fold else "train"
-        name = f"{Path(clip['path']).stem}{store.SUFFIX}"
+        name = f"{Path(clip['path']).stem}{pt_file.SUFFIX}"
         target = out / split / label / name
         link(target, pool / label / name)
         records.append(
@@ -94,7 +94,7 @@ def tree(pool: Path, clips: list[dict[str, str]], out: Path, fold: str | None) -
 
 def autoencoders(root: Path, out: Path, seed: int) -> None:
     """Train those that are not there yet on the train split's recordings."""
-    videos = [store.read(path) for path in sorted((root / "train" / "real").glob("*.pt"))]
+    videos = [pt_file.read(path) for path in sorted((root / "train" / "real").glob("*.pt"))]
     tracks = [video.tracks[0].crops for video in videos if video.tracks]
     tracks.sort(key=len, reverse=True)  # those with a decoder of their own show most
     for name, config in AUTOENCODERS.items():

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from unmask.corpora import VideoRecord, write_table
-from unmask.encode import encode
+from unmask.data.preprocessor import VideoPreprocessor
+from unmask.data.pt_file import ProcessedVideo
+from unmask.data.tree import preprocess_tree
+from unmask.face_spec import FaceSpec
 from unmask.faces import FaceTrack
 from unmask.models import Bundle, Decision, DeepfakeNet, ModelConfig
-from unmask.preprocess import VideoPreprocessor, preprocess_tree
-from unmask.spec import FaceSpec
-from unmask.store import ProcessedVideo
+from unmask.video.encoder import encode
 
 Image = NDArray[np.uint8]
 

@@ -6,7 +6,7 @@ import pytest
 import skimage.metrics
 from numpy.typing import NDArray
 
-from unmask.augment import Augmentation
+from unmask.training.augment import Augmentation
 
 Faces = NDArray[np.uint8]
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from unmask.errors import UsageError
 from unmask.evaluation import ScoredVideo
-from unmask.evaluation.calibration import fit_calibration, fit_platt, fit_scores
+from unmask.evaluation.fitting import fit_calibration, fit_platt, fit_scores
 from unmask.evaluation.measures import MEASURES
 from unmask.evaluation.metrics import choose_threshold, operating_points
 

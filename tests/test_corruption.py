@@ -8,13 +8,13 @@ import pytest
 from conftest import Image, MakeClip
 
 from unmask.corpora import VideoRecord
-from unmask.corruption import CLEAN, KINDS, LEVELS, Corruption, grid
-from unmask.detector import Detector
+from unmask.detection.detector import Detector
+from unmask.detection.scoring import labelled_videos, score_grid, score_videos
 from unmask.errors import StoreError, UsageError
-from unmask.evaluation.calibration import Fitting
+from unmask.evaluation.fitting import Fitting
 from unmask.models import Bundle
-from unmask.scoring import labelled_videos, score_grid, score_videos
-from unmask.video import Frame, Limits, Video
+from unmask.video.corruption import CLEAN, KINDS, LEVELS, Corruption, grid
+from unmask.video.reader import Frame, Limits, Video
 
 PIXELS = [kind for kind in KINDS if kind not in ("h264", "h265", "drop")]
 

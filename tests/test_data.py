@@ -4,12 +4,14 @@ import pytest
 import torch
 from conftest import random_video
 
-from unmask import DeepfakeWindowDataset, create_dataloaders, store
-from unmask.data import Sample, TrainingWindows
+from unmask import DeepfakeWindowDataset, create_dataloaders
+from unmask.data import pt_file
 from unmask.errors import CorpusError, UsageError
-from unmask.sampling import Draw
-from unmask.spec import FaceSpec
+from unmask.face_spec import FaceSpec
 from unmask.synth import Forger
+from unmask.training.dataset import Sample
+from unmask.training.loader import TrainingWindows
+from unmask.training.sampler import Draw
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def tree(tmp_path: Path) -> Path:
         ]
     ):
         path = tmp_path / "train" / category / f"{number}.pt"
-        store.write(path, random_video(counts, seed=number))
+        pt_file.write(path, random_video(counts, seed=number))
     return tmp_path
 
 
@@ -91,10 +93,10 @@ def test_bad_trees_are_named(tree: Path) -> None:
     with pytest.raises(UsageError):
         DeepfakeWindowDataset(tree, "train", short="stretch")
     other = FaceSpec(5, 32, 0, 8, 2)
-    store.write(tree / "train" / "Celeb-real" / "z.pt", random_video([9], spec=other))
+    pt_file.write(tree / "train" / "Celeb-real" / "z.pt", random_video([9], spec=other))
     with pytest.raises(CorpusError, match="target_fps"):
         DeepfakeWindowDataset(tree, "train")
-    store.write(tree / "val" / "Celeb-real" / "a.pt", random_video([3]))
+    pt_file.write(tree / "val" / "Celeb-real" / "a.pt", random_video([3]))
     with pytest.raises(CorpusError, match="no window"):
         DeepfakeWindowDataset(tree, "val")
     (tree / "test").mkdir()

@@ -7,13 +7,15 @@ import pytest
 import torch
 from conftest import TINY, random_video
 
-from unmask import Detector, store
-from unmask.encode import encode
+from unmask import Detector
+from unmask.data import pt_file
+from unmask.data.preprocessor import VideoPreprocessor
+from unmask.data.pt_file import ProcessedVideo
+from unmask.device import autocast
 from unmask.errors import StoreError, UsageError, VideoError
-from unmask.models import Bundle, Decision, DeepfakeNet, autocast
-from unmask.preprocess import VideoPreprocessor
-from unmask.spec import FaceSpec
-from unmask.store import ProcessedVideo
+from unmask.face_spec import FaceSpec
+from unmask.models import Bundle, Decision, DeepfakeNet
+from unmask.video.encoder import encode
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def test_lower_precision_is_given_up_where_it_moves_a_score(
 ) -> None:
     caplog.set_level("DEBUG", "unmask")
     video = random_video([21])
-    monkeypatch.setattr("unmask.detector.fast_precision", lambda device: "bfloat16")
+    monkeypatch.setattr("unmask.detection.detector.fast_precision", lambda device: "bfloat16")
     fast = Detector(bundle).judge(video)
     assert "float32" not in caplog.text
     net = DeepfakeNet(TINY).eval()
@@ -66,7 +68,7 @@ def test_lower_precision_is_given_up_where_it_moves_a_score(
         head.bias.mul_(1e4)
     steep = Detector(replace(bundle, net=net)).judge(video)
     assert "bfloat16 would move a score by" in caplog.text
-    monkeypatch.setattr("unmask.detector.fast_precision", lambda device: "float32")
+    monkeypatch.setattr("unmask.detection.detector.fast_precision", lambda device: "float32")
     exact = Detector(replace(bundle, net=net)).judge(video)
     assert steep.timeline == exact.timeline
     assert fast.confidence == pytest.approx(Detector(bundle).judge(video).confidence, abs=1e-2)
@@ -105,7 +107,7 @@ def test_files_that_cannot_be_used(detector: Detector, tmp_path: Path, clip: Pat
     (tmp_path / "bad.mp4").write_text("no video")
     with pytest.raises(VideoError):
         detector.predict(tmp_path / "bad.mp4")
-    store.write(tmp_path / "other.pt", random_video([9], spec=FaceSpec(5, 32, 0, 8, 2)))
+    pt_file.write(tmp_path / "other.pt", random_video([9], spec=FaceSpec(5, 32, 0, 8, 2)))
     with pytest.raises(StoreError, match=r"does not fit the model: made with target_fps 5.0"):
         detector.predict(tmp_path / "other.pt")
     names = [tmp_path / "bad.mp4", clip, tmp_path / "other.pt"]

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from unmask import engine
+from unmask import parallel
 from unmask.errors import FileError, UnmaskError
 
 
@@ -26,7 +26,7 @@ def bug(x: int) -> int:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_failure_is_an_outcome_and_not_the_end(workers: int) -> None:
-    outcomes = list(engine.run(square, [1, 2, 3, 4], workers))
+    outcomes = list(parallel.run(square, [1, 2, 3, 4], workers))
     assert sorted((o.item, o.result) for o in outcomes if o.error is None) == [
         (1, 1), (2, 4), (4, 16),
     ]  # fmt: skip
@@ -37,7 +37,7 @@ def test_a_failure_is_an_outcome_and_not_the_end(workers: int) -> None:
 
 
 def test_a_dead_worker_takes_only_its_own_item() -> None:
-    outcomes = {o.item: o for o in engine.run(dies, [0, 1, 2, 3, 4], workers=2)}
+    outcomes = {o.item: o for o in parallel.run(dies, [0, 1, 2, 3, 4], workers=2)}
     assert sorted(outcomes) == [0, 1, 2, 3, 4]
     assert isinstance(outcomes[2].error, UnmaskError)
     assert [outcomes[k].result for k in (0, 1, 3, 4)] == [0, 1, 3, 4]
@@ -46,8 +46,8 @@ def test_a_dead_worker_takes_only_its_own_item() -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_bug_is_raised(workers: int) -> None:
     with pytest.raises(ZeroDivisionError):
-        list(engine.run(bug, [1, 2], workers))
+        list(parallel.run(bug, [1, 2], workers))
 
 
 def test_nothing_to_do() -> None:
-    assert list(engine.run(square, [], 4)) == []
+    assert list(parallel.run(square, [], 4)) == []

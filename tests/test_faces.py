@@ -6,10 +6,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from unmask.data.preprocessor import VideoPreprocessor
 from unmask.errors import UsageError
 from unmask.faces import MTCNN, Face, FaceTrack, Sighting, Tracker, crop_face
-from unmask.preprocess import VideoPreprocessor
-from unmask.video import Frame, Video, find_videos
+from unmask.video.reader import Frame, Video, find_videos
 
 CLIPS = Path(__file__).parents[2] / "shared" / "data"
 Picture = NDArray[np.uint8]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from unmask.data.windows import make_windows
 from unmask.errors import ModelError, UsageError
 from unmask.faces import MTCNN, FaceTrack
 from unmask.synth import FAMILIES, Forger, SelfBlend, parse_families
@@ -27,7 +28,6 @@ from unmask.synth.patch import Landmarks, Patch, Pixels
 from unmask.synth.redrawers import load_redrawers
 from unmask.synth.render import Generator
 from unmask.synth.swap import FaceSwap, RegionReplacement, alignment
-from unmask.windows import make_windows
 
 Image = NDArray[np.uint8]
 NOWHERE = np.full((5, 2), np.nan, np.float32)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from conftest import Image, MakeClip, random_video
 
-from unmask import store
 from unmask.corpora import VideoRecord, drop_leaks, find_leaks, read_corpus, split_records
-from unmask.corruption import Corruption
+from unmask.data import pt_file
+from unmask.data.fingerprints import find_footage, fingerprint
+from unmask.data.pt_file import ProcessedVideo
 from unmask.faces import FaceTrack
-from unmask.footage import find_footage, fingerprint, same_footage
-from unmask.store import ProcessedVideo
-from unmask.video import Frame
+from unmask.faces.duplicates import same_footage
+from unmask.video.corruption import Corruption
+from unmask.video.reader import Frame
 
 
 def of_faces(crops: list[Image]) -> ProcessedVideo:
@@ -31,11 +32,11 @@ def tree(tmp_path: Path, photo: Image) -> Path:
     face = np.ascontiguousarray(photo[20:180, 140:300])
     (worse,) = Corruption("jpeg", 5).frames(iter([Frame(0, 0.0, face)]))
     upright = np.ascontiguousarray(face[::-1])
-    store.write(tmp_path / "train/real/a.pt", of_faces([face] * 3))
-    store.write(tmp_path / "test/fake/b.pt", of_faces([upright, worse.rgb]))
-    store.write(tmp_path / "train/fake/c.pt", random_video([5], seed=1))
-    store.write(tmp_path / "test/real/d.pt", random_video([5], seed=2))
-    store.write(tmp_path / "val/real/e.pt", random_video([], seed=2))
+    pt_file.write(tmp_path / "train/real/a.pt", of_faces([face] * 3))
+    pt_file.write(tmp_path / "test/fake/b.pt", of_faces([upright, worse.rgb]))
+    pt_file.write(tmp_path / "train/fake/c.pt", random_video([5], seed=1))
+    pt_file.write(tmp_path / "test/real/d.pt", random_video([5], seed=2))
+    pt_file.write(tmp_path / "val/real/e.pt", random_video([], seed=2))
     return tmp_path
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from unmask.video import Frame, Video
+from unmask.video.reader import Frame, Video
 
 CELLS = 10  # bits of the frame counter
 HEIGHT, WIDTH = 64, 32 * CELLS

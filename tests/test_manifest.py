@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from conftest import random_video
 
-from unmask import store
-from unmask.data import DeepfakeWindowDataset
+from unmask.data import pt_file
+from unmask.data.index import MANIFEST, Entry, read_entries
 from unmask.errors import StoreError
-from unmask.manifest import MANIFEST, Entry, read_entries
-from unmask.spec import FaceSpec
+from unmask.face_spec import FaceSpec
+from unmask.training.dataset import DeepfakeWindowDataset
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     for label, counts in (("real", [20, 3]), ("fake", [9])):
-        store.write(tmp_path / "train" / label / "a.pt", random_video(counts))
+        pt_file.write(tmp_path / "train" / label / "a.pt", random_video(counts))
     return tmp_path
 
 
@@ -31,7 +31,7 @@ def test_it_knows_what_the_files_hold(tree: Path, monkeypatch: pytest.MonkeyPatc
     spec = FaceSpec(4, 32, 0, 8, 2)
     expected = {fake: Entry(spec, (9,)), real: Entry(spec, (20, 3))}
     assert read_entries(tree, paths(tree)) == expected
-    monkeypatch.setattr(store, "read", lambda path: pytest.fail(f"{path} was opened"))
+    monkeypatch.setattr(pt_file, "read", lambda path: pytest.fail(f"{path} was opened"))
     assert read_entries(tree, paths(tree)) == expected
     assert list(read_entries(tree, [real])) == [real]
 
@@ -47,7 +47,7 @@ def test_windows_are_the_same_with_and_without_it(tree: Path) -> None:
 def test_a_file_that_changed_is_read_again(tree: Path) -> None:
     fake, _ = paths(tree)
     read_entries(tree, paths(tree))
-    store.write(fake, random_video([5, 5]))
+    pt_file.write(fake, random_video([5, 5]))
     found = read_entries(tree, [fake])[fake]
     assert isinstance(found, Entry)
     assert found.faces == (5, 5)

@@ -11,19 +11,19 @@ import torch.nn.functional as F
 from conftest import TINY
 from torch import nn
 
+from unmask.device import autocast
 from unmask.errors import ModelError, UsageError
+from unmask.face_spec import FaceSpec
 from unmask.models import (
     Bundle,
     Decision,
     DeepfakeNet,
     ModelConfig,
-    autocast,
     folded,
     load_bundle,
     load_imagenet,
     save_bundle,
 )
-from unmask.spec import FaceSpec
 
 VARIANTS = [
     TINY,

@@ -8,14 +8,15 @@ import torch
 from conftest import MakeClip, filmed
 from numpy.typing import NDArray
 
-from unmask import store
 from unmask.corpora import read_table
-from unmask.detector import Detector
-from unmask.encode import encode
+from unmask.data import pt_file
+from unmask.data.preprocessor import VideoPreprocessor
+from unmask.data.tree import preprocess_tree
+from unmask.detection.detector import Detector
 from unmask.errors import CorpusError
 from unmask.faces import MTCNN
 from unmask.models import Bundle
-from unmask.preprocess import VideoPreprocessor, preprocess_tree
+from unmask.video.encoder import encode
 
 
 def test_a_clip_becomes_faces_with_real_times(clip: Path, preprocessor: VideoPreprocessor) -> None:
@@ -63,7 +64,7 @@ def test_no_face_is_no_error(tmp_path: Path, preprocessor: VideoPreprocessor) ->
     assert video.coverage == 0
     content = torch.load(tmp_path / "x.pt", weights_only=True)
     assert content["num_windows"] == len(content["windows"]) == 0
-    assert store.read(tmp_path / "x.pt").sampled == 8
+    assert pt_file.read(tmp_path / "x.pt").sampled == 8
 
 
 @pytest.fixture
@@ -177,7 +178,7 @@ def test_what_damage_took_lowers_the_coverage(
 def test_landmarks_lie_where_the_face_is_in_the_crop(tmp_path: Path, clip: Path) -> None:
     """Against a search of the crop itself, through the file."""
     VideoPreprocessor(image_size=160, margin=56).save_video(clip, tmp_path / "clip.pt")
-    (track,) = store.read(tmp_path / "clip.pt").tracks
+    (track,) = pt_file.read(tmp_path / "clip.pt").tracks
     assert track.landmarks is not None
     for crop, landmarks in zip(track.crops, track.landmarks, strict=True):
         (face, *_) = MTCNN().detect([np.ascontiguousarray(crop)])[0]

@@ -18,8 +18,8 @@ from sklearn.linear_model import LogisticRegression
 
 from unmask import Detector
 from unmask.errors import ModelError
-from unmask.evaluation.calibration import fit_platt
-from unmask.models import Bundle, Calibration, load_bundle, pretrained, save_bundle
+from unmask.evaluation.fitting import fit_platt
+from unmask.models import Bundle, Calibration, load_bundle, registry, save_bundle
 from unmask.segments import aggregate
 
 CALIBRATION = Calibration(2.0, -1.0, 0.2, 0.9, 0.8, {"videos": 10})
@@ -34,7 +34,7 @@ def saved(tmp_path: Path, bundle: Bundle) -> Path:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(pretrained, "_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(registry, "_CACHE", tmp_path / "cache")
     return tmp_path / "cache"
 
 
@@ -125,13 +125,13 @@ def test_platt_against_a_logistic_regression() -> None:
 def test_by_url_with_a_checksum(saved: Path, cache: Path) -> None:
     sha256 = load_bundle(saved).sha256
     with served(saved) as url:
-        found = pretrained.find_model(f"{url}/#sha256={sha256}")
+        found = registry.find_model(f"{url}/#sha256={sha256}")
         assert load_bundle(found).card == "# A card\n"
         with pytest.raises(ModelError, match="checksum " + sha256):
-            pretrained.find_model(f"{url}#sha256={'0' * 64}")
+            registry.find_model(f"{url}#sha256={'0' * 64}")
     assert [path.name for path in cache.iterdir()] == [sha256]
     # From now on without a network.
-    assert pretrained.find_model(f"{url}#sha256={sha256}") == found
+    assert registry.find_model(f"{url}#sha256={sha256}") == found
 
 
 def test_what_is_optional_may_be_missing_and_nothing_else(saved: Path) -> None:
@@ -140,9 +140,9 @@ def test_what_is_optional_may_be_missing_and_nothing_else(saved: Path) -> None:
     shutil.move(saved / "config.json", saved / "c.json")
     with served(saved) as url:
         with pytest.raises(ModelError, match=r"config.json: HTTP Error 404"):
-            pretrained.find_model(f"{url}#sha256={sha256}")
+            registry.find_model(f"{url}#sha256={sha256}")
         shutil.move(saved / "c.json", saved / "config.json")
-        assert load_bundle(pretrained.find_model(f"{url}#sha256={sha256}")).card is None
+        assert load_bundle(registry.find_model(f"{url}#sha256={sha256}")).card is None
 
 
 @pytest.mark.parametrize("name", ["config.json", "calibration.json"])
@@ -151,10 +151,10 @@ def test_what_breaks_off_is_not_kept(saved: Path, cache: Path, name: str) -> Non
     (saved / name).write_text(whole[:-20])
     with served(saved) as url:
         with pytest.raises(ModelError, match=name):
-            pretrained.find_model(f"{url}#sha256={sha256}")
+            registry.find_model(f"{url}#sha256={sha256}")
         assert list(cache.iterdir()) == []
         (saved / name).write_text(whole)
-        assert load_bundle(pretrained.find_model(f"{url}#sha256={sha256}")).calibration
+        assert load_bundle(registry.find_model(f"{url}#sha256={sha256}")).calibration
 
 
 def test_an_answer_shorter_than_announced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +168,7 @@ def test_an_answer_shorter_than_announced(monkeypatch: pytest.MonkeyPatch) -> No
     with ThreadingHTTPServer(("127.0.0.1", 0), Short) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with pytest.raises(ModelError, match=r"config\.json breaks off"):
-            pretrained.find_model(f"http://127.0.0.1:{server.server_port}#sha256={'0' * 64}")
+            registry.find_model(f"http://127.0.0.1:{server.server_port}#sha256={'0' * 64}")
         server.shutdown()
 
 
@@ -180,28 +180,28 @@ def test_a_later_format_is_refused(saved: Path) -> None:
 
 
 def test_without_a_network_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrained, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(registry, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ModelError, match="has to be fetched from the network"):
-        pretrained.find_model(f"someone/faces#sha256={'0' * 64}")
+        registry.find_model(f"someone/faces#sha256={'0' * 64}")
     with pytest.raises(ModelError, match="needs the checksum"):
-        pretrained.find_model("someone/faces@v1")
+        registry.find_model("someone/faces@v1")
     with pytest.raises(ModelError, match="needs the checksum"):
-        pretrained.find_model("https://example.org/faces#md5=0")
+        registry.find_model("https://example.org/faces#md5=0")
     with pytest.raises(ModelError, match=r"^http://example\.org/faces#.* by https only"):
-        pretrained.find_model(f"http://example.org/faces#sha256={'0' * 64}")
+        registry.find_model(f"http://example.org/faces#sha256={'0' * 64}")
     with pytest.raises(ModelError, match="no address"):
-        pretrained.find_model(f"https://[faces#sha256={'0' * 64}")
+        registry.find_model(f"https://[faces#sha256={'0' * 64}")
 
 
 @pytest.mark.parametrize("name", ["nothing", "no/such/folder", "/no/such"])
 def test_an_unknown_name_says_what_there_is(name: str) -> None:
     with pytest.raises(ModelError, match=r"comes along \(small\)"):
-        pretrained.find_model(name)
+        registry.find_model(name)
 
 
 def test_the_shipped_model_is_whole() -> None:
-    assert pretrained.shipped_models() == ["small"]
-    folder = pretrained.find_model("small")
+    assert registry.shipped_models() == ["small"]
+    folder = registry.find_model("small")
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 12 * 2**20
     bundle = load_bundle(folder)
     assert bundle.calibration

@@ -21,7 +21,7 @@ from unmask.evaluation import (
     report_text,
     write_evaluation,
 )
-from unmask.evaluation.calibration import Fitting, fit_scores
+from unmask.evaluation.fitting import Fitting, fit_scores
 from unmask.evaluation.page import worst_mistakes
 from unmask.evaluation.protocols import run_protocol, spread
 from unmask.evaluation.robustness import summarise

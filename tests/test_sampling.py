@@ -3,7 +3,7 @@ from itertools import chain, pairwise
 
 import pytest
 
-from unmask.sampling import Draw, EpochSampler
+from unmask.training.sampler import Draw, EpochSampler
 
 # Ten recordings of one window; the first six have three fakes each, the rest none.
 LABELS = [0.0] * 10 + [1.0] * 18

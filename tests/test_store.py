@@ -13,11 +13,11 @@ import pytest
 import torch
 from conftest import random_video
 
-from unmask import store
+from unmask.data import pt_file
+from unmask.data.pt_file import Summary
 from unmask.errors import FileError, StoreError
+from unmask.face_spec import FaceSpec
 from unmask.faces import FaceCrop
-from unmask.spec import FaceSpec
-from unmask.store import Summary
 
 DOCUMENT = FaceSpec()  # 3 fps, 224 px, 30 faces, 6 shared
 
@@ -25,8 +25,8 @@ DOCUMENT = FaceSpec()  # 3 fps, 224 px, 30 faces, 6 shared
 @pytest.mark.parametrize("counts", [[], [5], [8], [20], [21, 3], [9, 30]])
 def test_what_is_written_is_read(tmp_path: Path, counts: list[int]) -> None:
     video = random_video(counts)
-    store.write(tmp_path / "x.pt", video)
-    again = store.read(tmp_path / "x.pt")
+    pt_file.write(tmp_path / "x.pt", video)
+    again = pt_file.read(tmp_path / "x.pt")
     assert (again.video, again.sampled, again.spec, again.duration, again.warnings) == (
         video.video, video.sampled, video.spec, video.duration, video.warnings,
     )  # fmt: skip
@@ -55,7 +55,7 @@ print([int(x.long().sum()) for x in w], d["timestamps"])
 @pytest.mark.parametrize(("count", "starts"), [(45, [0, 15]), (60, [0, 24, 30])])
 def test_a_stranger_reads_the_documents_form(tmp_path: Path, count: int, starts: list[int]) -> None:
     video = random_video([count], spec=DOCUMENT)
-    store.write(tmp_path / "x.pt", video)
+    pt_file.write(tmp_path / "x.pt", video)
     done = subprocess.run(
         [sys.executable, "-c", READER, str(tmp_path / "x.pt")], capture_output=True, text=True
     )
@@ -67,7 +67,7 @@ def test_a_stranger_reads_the_documents_form(tmp_path: Path, count: int, starts:
 
 @pytest.mark.parametrize("count", [30, 45, 54, 90])
 def test_each_face_is_stored_once(tmp_path: Path, count: int) -> None:
-    store.write(tmp_path / "x.pt", random_video([count], spec=DOCUMENT))
+    pt_file.write(tmp_path / "x.pt", random_video([count], spec=DOCUMENT))
     pixels = count * 3 * 224 * 224
     assert pixels < (tmp_path / "x.pt").stat().st_size < pixels * 1.01
     content = torch.load(tmp_path / "x.pt", weights_only=True)
@@ -77,7 +77,7 @@ def test_each_face_is_stored_once(tmp_path: Path, count: int) -> None:
 
 def test_evenly_spaced_windows_are_one_tensor(tmp_path: Path) -> None:
     for count, kind in ((45, torch.Tensor), (54, torch.Tensor), (12, torch.Tensor), (60, list)):
-        store.write(tmp_path / "x.pt", random_video([count], spec=DOCUMENT))
+        pt_file.write(tmp_path / "x.pt", random_video([count], spec=DOCUMENT))
         windows = torch.load(tmp_path / "x.pt", weights_only=True)["windows"]
         assert isinstance(windows, kind)
 
@@ -96,7 +96,7 @@ def test_the_documents_float_files_load(tmp_path: Path) -> None:
         "image_size": 32,
     }
     torch.save(content, tmp_path / "old.pt")
-    (track,) = store.read(tmp_path / "old.pt").tracks
+    (track,) = pt_file.read(tmp_path / "old.pt").tracks
     assert (track.crops == video.tracks[0].crops).all()
     assert track.times == pytest.approx(np.arange(21) / 3, abs=1e-5)
 
@@ -117,7 +117,7 @@ def test_a_pickle_that_runs_code_does_not_run(
     else:
         torch.save({"faces": Bomb(), "windows": torch.zeros(1)}, path)
     with pytest.raises(StoreError, match=r"evil\.pt"):
-        store.read(path)
+        pt_file.read(path)
     assert not (tmp_path / "ran").exists()
 
 
@@ -149,10 +149,10 @@ def change(path: Path, **values: Any) -> Path:
     ],
 )
 def test_wrong_contents_are_named(tmp_path: Path, values: dict[str, Any], cause: str) -> None:
-    store.write(tmp_path / "x.pt", random_video([20]))
+    pt_file.write(tmp_path / "x.pt", random_video([20]))
     path = change(tmp_path / "x.pt", **values)
     with pytest.raises(StoreError, match=cause) as caught:
-        store.read(path)
+        pt_file.read(path)
     assert "changed.pt" in str(caught.value)
 
 
@@ -160,18 +160,18 @@ def test_wrong_contents_are_named(tmp_path: Path, values: dict[str, Any], cause:
 def test_other_files_are_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "x.pt")
     with pytest.raises(StoreError, match=r"x\.pt"):
-        store.read(tmp_path / "x.pt")
+        pt_file.read(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("size", [0, 10, 1000, 20000])
 def test_a_truncated_file_is_refused(tmp_path: Path, size: int) -> None:
-    store.write(tmp_path / "x.pt", random_video([20]))
+    pt_file.write(tmp_path / "x.pt", random_video([20]))
     short = tmp_path / "short.pt"
     short.write_bytes((tmp_path / "x.pt").read_bytes()[:size])
     with pytest.raises(StoreError, match=r"short\.pt"):
-        store.read(short)
+        pt_file.read(short)
     with pytest.raises(StoreError, match="no such file"):
-        store.read(tmp_path / "none.pt")
+        pt_file.read(tmp_path / "none.pt")
 
 
 @pytest.mark.parametrize("trouble", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -179,7 +179,7 @@ def test_trouble_in_mid_write_keeps_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: BaseException
 ) -> None:
     path = tmp_path / "x.pt"
-    store.write(path, random_video([9]))
+    pt_file.write(path, random_video([9]))
     before = path.read_bytes()
 
     def half(content: object, file: IO[bytes]) -> None:
@@ -189,7 +189,7 @@ def test_trouble_in_mid_write_keeps_the_old_file(
     monkeypatch.setattr(torch, "save", half)
     expected = FileError if isinstance(trouble, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
-        store.write(path, random_video([12]))
+        pt_file.write(path, random_video([12]))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -212,25 +212,25 @@ def test_faces_come_in_any_order_of_tracks_and_some_do_not_count(tmp_path: Path)
         for time, box, rgb in zip(track.times, track.boxes, track.crops, strict=True)
     ]
     crops.sort(key=lambda crop: crop.time)
-    with store.Writer(tmp_path / "a.pt", video.spec) as writer:
+    with pt_file.Writer(tmp_path / "a.pt", video.spec) as writer:
         for crop in crops:
             writer.add(crop)
         writer.finish(Summary(video.video, video.spec, (0, 2), video.sampled, video.duration))
     kept = replace(video, tracks=(video.tracks[0], replace(video.tracks[2], id=1)))
-    store.write(tmp_path / "b.pt", kept)
+    pt_file.write(tmp_path / "b.pt", kept)
     a, b = (torch.load(tmp_path / name, weights_only=True) for name in ("a.pt", "b.pt"))
     assert a.keys() == b.keys()
     for key in ("faces", "times", "boxes", "track_ids"):
         assert torch.equal(a[key], b[key])
     assert torch.equal(torch.stack(list(a["windows"])), torch.stack(list(b["windows"])))
-    assert np.array_equal(store.read(tmp_path / "a.pt").tracks[1].crops, video.tracks[2].crops)
+    assert np.array_equal(pt_file.read(tmp_path / "a.pt").tracks[1].crops, video.tracks[2].crops)
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.pt", "b.pt"]
 
 
 def test_a_writer_that_does_not_finish_leaves_nothing(tmp_path: Path) -> None:
     video = random_video([3])
     crop = FaceCrop(0, 0.0, video.tracks[0].boxes[0], video.tracks[0].crops[0])
-    with store.Writer(tmp_path / "a.pt", video.spec) as writer:
+    with pt_file.Writer(tmp_path / "a.pt", video.spec) as writer:
         writer.add(crop)
     assert list(tmp_path.iterdir()) == []
 
@@ -238,14 +238,14 @@ def test_a_writer_that_does_not_finish_leaves_nothing(tmp_path: Path) -> None:
 def test_a_full_disk_is_said_and_what_stood_there_stands(tmp_path: Path) -> None:
     video = random_video([50])
     path = tmp_path / "a.pt"
-    store.write(path, video)
+    pt_file.write(path, video)
     before = path.read_bytes()
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))
     try:
         with pytest.raises(FileError, match=r"a\.pt.*cannot be written"):
-            store.write(path, video)
+            pt_file.write(path, video)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, handler)

@@ -8,13 +8,13 @@ import pytest
 from conftest import MakeClip
 from numpy.typing import NDArray
 
-from unmask import encode, make_fakes
+from unmask import make_fakes
 from unmask.corpora import read_corpus, read_table
-from unmask.encode import Codec, Encoder
 from unmask.errors import CorpusError, UsageError
 from unmask.synth import FAMILIES, tree
 from unmask.synth.tree import SynthSettings
-from unmask.video import Video
+from unmask.video.encoder import Codec, Encoder
+from unmask.video.reader import Video
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_the_truth_says_which_frames_were_altered(
             if self._codec != "ffv1":
                 self._pictures.append(picture)
 
-    monkeypatch.setattr(encode, "Encoder", Recorder)
+    monkeypatch.setattr("unmask.video.encoder.Encoder", Recorder)
     monkeypatch.setattr(tree, "Encoder", Recorder)
     partial = 0
     for fake in make_fakes(reals, tmp_path / "out").fakes:

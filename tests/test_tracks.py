@@ -10,8 +10,8 @@ from test_faces import face, follow
 
 from unmask.faces import MTCNN, CutFinder, Face, FaceFinder, Sighting, Tracker
 from unmask.faces.boxes import distance, unmatched
-from unmask.faces.smooth import REACH, smooth_box
-from unmask.video import Frame
+from unmask.faces.smoothing import REACH, smooth_box
+from unmask.video.reader import Frame
 
 Picture = NDArray[np.uint8]
 

@@ -11,14 +11,15 @@ import torch.nn.functional as F
 from conftest import TINY, random_video
 from torch.testing import assert_close
 
-from unmask import Detector, store
-from unmask import train as training
-from unmask.data import Sample
+from unmask import Detector
+from unmask.data import pt_file
 from unmask.errors import CorpusError, FileError, ModelError, UnmaskError, UsageError
-from unmask.losses import compute_loss
 from unmask.models import Decision, Logits, load_bundle
-from unmask.settings import Config, TrainConfig, make_config
-from unmask.train import Progress, train
+from unmask.training import loop as training
+from unmask.training.config import Config, TrainConfig, make_config
+from unmask.training.dataset import Sample
+from unmask.training.loop import Progress, train
+from unmask.training.losses import compute_loss
 
 SETTINGS = TrainConfig(
     epochs=3, batch_size=4, lr=1e-2, workers=0, weights="random", short="pad",
@@ -158,7 +159,7 @@ def test_it_learns_what_can_be_learned(tmp_path: Path) -> None:
             (track,) = video.tracks
             crops = track.crops // 4 + 180 * label
             name = tmp_path / split / ("fake" if label else "real") / f"{number}.pt"
-            store.write(name, replace(video, tracks=(replace(track, crops=crops),)))
+            pt_file.write(name, replace(video, tracks=(replace(track, crops=crops),)))
     report = train(tmp_path, tmp_path / "out", config(epochs=6, monitor="val_auc"))
     assert report is not None
     assert report.metrics.auc_roc == 1

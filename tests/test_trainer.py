@@ -17,17 +17,17 @@ import torch
 from conftest import TINY, random_video
 from test_train import SETTINGS, config, weights
 
-from unmask import store
-from unmask.data import DeepfakeWindowDataset
-from unmask.distributed import Group
+from unmask.data import pt_file
 from unmask.errors import StoreError, UsageError
-from unmask.features import FeatureCache
-from unmask.interrupts import StoppedError
-from unmask.learner import Learner
 from unmask.models import Decision, DeepfakeNet
-from unmask.rehearsal import rehearse
-from unmask.settings import TrainConfig
-from unmask.train import Progress, train
+from unmask.training.config import TrainConfig
+from unmask.training.dataset import DeepfakeWindowDataset
+from unmask.training.distributed import Group
+from unmask.training.dry_run import rehearse
+from unmask.training.feature_cache import FeatureCache
+from unmask.training.learner import Learner
+from unmask.training.loop import Progress, train
+from unmask.training.signals import StoppedError
 
 ALONE = Group(0, 1, torch.device("cpu"))
 LAB = {
@@ -147,7 +147,7 @@ class TestFeatureCache:
         frozen = config(freeze_cnn=True, augment="none", epochs=2, precision="float32")
         train(processed, tmp_path / "cached", frozen)
         assert len(list((tmp_path / "cached" / "features").rglob("*.safetensors"))) == 8
-        monkeypatch.setattr("unmask.train.Run._cache", lambda *args: None)
+        monkeypatch.setattr("unmask.training.loop.Run._cache", lambda *args: None)
         train(processed, tmp_path / "plain", frozen)
         rows = [(tmp_path / n / "history.jsonl").read_text() for n in ("cached", "plain")]
         one, other = ([json.loads(row) for row in text.splitlines()] for text in rows)
@@ -188,10 +188,10 @@ class TestFeatureCache:
         cache = FeatureCache(tmp_path, net, "float32", mirrored=True)
         cache.fill(dataset.paths, net, "float32")
         for index in (0, len(dataset) - 1):
-            video = store.read(dataset.paths[0 if index == 0 else -1])
+            video = pt_file.read(dataset.paths[0 if index == 0 else -1])
             number = index if index == 0 else len(video.windows) - 1
             track, window = video.windows[number]
-            faces = torch.from_numpy(store.window_faces(video, track, window))
+            faces = torch.from_numpy(pt_file.window_faces(video, track, window))
             for mirrored in (False, True):
                 with torch.inference_mode():
                     expected = net.encode(faces.flip(-1) if mirrored else faces)
@@ -205,7 +205,7 @@ class TestFeatureCache:
         net = DeepfakeNet(TINY).eval()
         cache = FeatureCache(tmp_path / "c", net, "float32", mirrored=False)
         cache.fill([path], net, "float32")
-        video = store.read(path)
+        video = pt_file.read(path)
         os.utime(path, ns=(1, 1))
         with pytest.raises(StoreError, match="changed while training"):
             cache.window(path, video, *video.windows[0], mirrored=False)
@@ -233,7 +233,7 @@ def test_training_ends_when_it_gets_no_better(
     processed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter([1.0, 0.5, 0.7, 0.6, 0.1])
-    monkeypatch.setattr("unmask.train.Run.validate", lambda self: (next(losses), 0.5, 0.5))
+    monkeypatch.setattr("unmask.training.loop.Run.validate", lambda self: (next(losses), 0.5, 0.5))
     train(processed, tmp_path, config(epochs=9, patience=2))
     rows = (tmp_path / "history.jsonl").read_text().splitlines()
     assert len(rows) == 4
@@ -341,7 +341,7 @@ def test_every_precision_learns(tmp_path: Path, precision: str) -> None:
             (track,) = video.tracks
             crops = track.crops // 4 + 180 * (number % 2)
             name = tmp_path / split / ("fake" if number % 2 else "real") / f"{number}.pt"
-            store.write(name, replace(video, tracks=(replace(track, crops=crops),)))
+            pt_file.write(name, replace(video, tracks=(replace(track, crops=crops),)))
     train(tmp_path, tmp_path / "out", config(epochs=4, precision=precision))
     rows = (tmp_path / "out" / "history.jsonl").read_text().splitlines()
     first, *_, last = (json.loads(row)["train_loss"] for row in rows)

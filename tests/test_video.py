@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from test_formats import CELLS, HEIGHT, counted, read_counter
 
-from unmask.encode import encode
 from unmask.errors import UsageError, VideoError
-from unmask.video import Limits, Video, find_videos
+from unmask.video.encoder import encode
+from unmask.video.reader import Limits, Video, find_videos
 
 
 def write_times(path: Path, times: list[float]) -> None:

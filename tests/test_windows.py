@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from unmask.data.windows import average_windows, make_windows
 from unmask.errors import UsageError
-from unmask.windows import average_windows, make_windows
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,9 @@ def work(clips: list[Path], seed: int, numbers: list[int]) -> None:
     """Go through mutants, saying before each which one, after each how it ended."""
     import torch
 
+    from unmask.data.preprocessor import VideoPreprocessor
     from unmask.errors import UnmaskError
-    from unmask.preprocess import VideoPreprocessor
-    from unmask.video import Limits
+    from unmask.video.reader import Limits
 
     torch.set_num_threads(1)
     preprocessor = VideoPreprocessor(image_size=64, people="all", limits=Limits(timeout=TIMEOUT))
@@ -158,7 +158,7 @@ def main() -> int:
 
 def pick(folder: Path, each: int) -> list[Path]:
     """The smallest clips of each suffix."""
-    from unmask.video import find_videos
+    from unmask.video.reader import find_videos
 
     clips: list[Path] = []
     found = sorted(find_videos(folder), key=lambda path: path.stat().st_size)

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from unmask.data import DeepfakeWindowDataset, create_dataloaders
-    from unmask.detector import Detector, Prediction
+    from unmask.data.preprocessor import VideoPreprocessor
+    from unmask.data.tree import preprocess_tree
+    from unmask.data.windows import Window
+    from unmask.detection.detector import Detector
+    from unmask.detection.prediction import Prediction
     from unmask.errors import UnmaskError
     from unmask.faces import Face, FaceTrack
-    from unmask.preprocess import VideoPreprocessor, preprocess_tree
     from unmask.segments import Segment, format_timestamp
     from unmask.synth import make_fakes
-    from unmask.video import Frame
-    from unmask.windows import Window
+    from unmask.training.dataset import DeepfakeWindowDataset, create_dataloaders
+    from unmask.video.reader import Frame
 
 __all__ = [
     "DeepfakeWindowDataset",
@@ -37,15 +39,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "data": ("DeepfakeWindowDataset", "create_dataloaders"),
-    "detector": ("Detector", "Prediction"),
+    "data.preprocessor": ("VideoPreprocessor",),
+    "data.tree": ("preprocess_tree",),
+    "data.windows": ("Window",),
+    "detection.detector": ("Detector",),
+    "detection.prediction": ("Prediction",),
     "errors": ("UnmaskError",),
     "faces": ("Face", "FaceTrack"),
-    "preprocess": ("VideoPreprocessor", "preprocess_tree"),
     "segments": ("Segment", "format_timestamp"),
     "synth": ("make_fakes",),
-    "video": ("Frame",),
-    "windows": ("Window",),
+    "training.dataset": ("DeepfakeWindowDataset", "create_dataloaders"),
+    "video.reader": ("Frame",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

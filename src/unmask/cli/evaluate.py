@@ -55,8 +55,8 @@ def evaluate(
     With --model, the videos are a split of a tree of .pt files or of a corpus of videos, which
     the model judges; without, a .csv or .json of scores with labels, of any detector.
     """
-    from unmask.corruption import grid
-    from unmask.detector import Detector
+    from unmask.detection.detector import Detector
+    from unmask.detection.scoring import labelled_videos, score_grid, score_videos, telling_faces
     from unmask.errors import CorpusError, UsageError
     from unmask.evaluation import (
         ScoredVideo,
@@ -65,11 +65,11 @@ def evaluate(
         report_text,
         write_evaluation,
     )
-    from unmask.evaluation.calibration import Fitting, fit_scores
+    from unmask.evaluation.fitting import Fitting, fit_scores
     from unmask.evaluation.metrics import check_goal
     from unmask.evaluation.protocols import find_protocol
-    from unmask.scoring import labelled_videos, score_grid, score_videos, telling_faces
-    from unmask.video import Limits
+    from unmask.video.corruption import grid
+    from unmask.video.reader import Limits
 
     if (fit is None) != (goal is None and calibrate is None):
         raise UsageError("--fit takes --goal, --calibrate or both, and they take --fit")

@@ -43,9 +43,9 @@ def info(paths: tuple[str, ...], faces: str | None) -> int:
 
 def _draw(path: Path, sheet: Path) -> int:
     """How many people are on the sheet, background apart."""
+    from unmask.data.contact_sheet import SIDE, contact_sheet
+    from unmask.data.preprocessor import VideoPreprocessor
     from unmask.errors import UsageError
-    from unmask.preprocess import VideoPreprocessor
-    from unmask.sheet import SIDE, contact_sheet
 
     if sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise UsageError(f"{sheet}: a sheet is a .png, .jpg or .webp")
@@ -54,14 +54,14 @@ def _draw(path: Path, sheet: Path) -> int:
 
 
 def _describe(name: str) -> dict[str, Any] | str:
-    from unmask import store
+    from unmask.data import pt_file
     from unmask.models import find_model, load_bundle, shipped_models
     from unmask.models.bundle import config_dict
-    from unmask.video import Video
+    from unmask.video.reader import Video
 
     path = find_model(name) if name in shipped_models() else Path(name)
-    if path.suffix == store.SUFFIX:
-        video = store.read(path)
+    if path.suffix == pt_file.SUFFIX:
+        video = pt_file.read(path)
         return {
             "video": video.video,
             "people": [

@@ -36,11 +36,12 @@ def predict(
     device: str,
 ) -> int:
     """Judge videos, preprocessed .pt files, folders of them, or globs."""
-    from unmask import report
     from unmask.atomic import write_text
-    from unmask.detector import Detector, Prediction
+    from unmask.detection import writers
+    from unmask.detection.detector import Detector
+    from unmask.detection.prediction import Prediction
     from unmask.errors import FileError
-    from unmask.video import Limits
+    from unmask.video.reader import Limits
 
     inputs = [found for path in paths for found in _expand(path)]
     detector = Detector.from_pretrained(
@@ -55,10 +56,10 @@ def predict(
             done.append(prediction)
             move(len(done), len(inputs))
             if stream is not None:
-                stream.write(report.as_jsonl(prediction))
+                stream.write(writers.as_jsonl(prediction))
                 stream.flush()
             elif form == "text" and output is None:
-                click.echo(report.as_text(prediction), nl=False)
+                click.echo(writers.as_text(prediction), nl=False)
     except OSError as error:
         raise FileError(output or "standard output", f"cannot be written: {error}") from error
     finally:  # an interrupt keeps what is finished
@@ -66,11 +67,11 @@ def predict(
             stream.close()
         if done and form != "jsonl" and not (form == "text" and output is None):
             if form == "json":
-                text = report.as_json(done)
+                text = writers.as_json(done)
             elif form == "csv":
-                text = report.as_csv(done)
+                text = writers.as_csv(done)
             else:
-                text = "".join(map(report.as_text, done))
+                text = "".join(map(writers.as_text, done))
             if output is None:
                 click.echo(text, nl=False)
             else:
@@ -84,7 +85,7 @@ def predict(
 def _expand(path: str) -> list[str]:
     """A folder -> the videos and .pt files in it; a glob -> what it matches."""
     from unmask.errors import CorpusError
-    from unmask.video import find_videos
+    from unmask.video.reader import find_videos
 
     folder = Path(path)
     if folder.is_dir():

@@ -44,9 +44,10 @@ def preprocess(
     Run it again after an interrupt: what is finished is skipped. A broken video is reported at
     the end and stops nothing.
     """
-    from unmask.detector import pick_device
-    from unmask.preprocess import VideoPreprocessor, preprocess_tree
-    from unmask.video import Limits
+    from unmask.data.preprocessor import VideoPreprocessor
+    from unmask.data.tree import preprocess_tree
+    from unmask.device import pick_device
+    from unmask.video.reader import Limits
 
     where = str(pick_device(device))
     preprocessor = VideoPreprocessor(

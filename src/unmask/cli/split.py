@@ -61,7 +61,7 @@ def split(
 
     records = corpora.read_corpus(raw, corpus)
     if faces:
-        from unmask.footage import find_footage
+        from unmask.data.fingerprints import find_footage
 
         move = options.progress("faces", quiet)
         records, failed = find_footage(records, workers, move)

@@ -8,7 +8,7 @@ import click
 from unmask.cli import options
 
 if TYPE_CHECKING:
-    from unmask.train import Progress
+    from unmask.training.loop import Progress
 
 
 @click.command(short_help="Faces -> a model.")
@@ -49,9 +49,9 @@ def train(
 
     from unmask.errors import UsageError
     from unmask.evaluation.report import report_text
-    from unmask.rehearsal import rehearse
-    from unmask.settings import make_config
-    from unmask.train import train as run
+    from unmask.training.config import make_config
+    from unmask.training.dry_run import rehearse
+    from unmask.training.loop import train as run
 
     changes = {}
     for setting in settings:

@@ -7,7 +7,7 @@ from typing import Any
 from unmask.corpora.listed import first_of, present, read_json
 from unmask.corpora.table import CATEGORIES, VideoRecord
 from unmask.errors import CorpusError
-from unmask.video import find_videos
+from unmask.video.reader import find_videos
 
 _FAKEAV = ("RealVideo-RealAudio", "RealVideo-FakeAudio", "FakeVideo-RealAudio",
            "FakeVideo-FakeAudio")  # fmt: skip

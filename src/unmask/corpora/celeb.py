@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unmask.corpora.table import TRUTH, VideoRecord, label_of, read_table
 from unmask.errors import CorpusError
-from unmask.video import find_videos
+from unmask.video.reader import find_videos
 
 TEST_LIST = "List_of_testing_videos.txt"
 _FOLDERS = ("celeb-real", "youtube-real", "celeb-synthesis")

@@ -8,7 +8,7 @@ from pathlib import Path
 from unmask.corpora.listed import read_json
 from unmask.corpora.table import VideoRecord
 from unmask.errors import CorpusError
-from unmask.video import find_videos
+from unmask.video.reader import find_videos
 
 log = logging.getLogger("unmask")
 _REAL, _FAKE = "original_sequences", "manipulated_sequences"

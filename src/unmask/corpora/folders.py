@@ -15,7 +15,7 @@ from unmask.corpora.table import (
     read_table,
 )
 from unmask.errors import CorpusError
-from unmask.video import find_videos
+from unmask.video.reader import find_videos
 
 
 def matches(path: Path) -> bool:

@@ -36,7 +36,7 @@ class VideoRecord:
         method: how a fake was made.
         split: "train", "val" or "test" where that is settled.
         segments: (start, end) in seconds of what is manipulated; None if unknown.
-        footage: what it shows as others do, told by its faces (see unmask.footage); None if
+        footage: what it shows as others do, told by its faces (see data.fingerprints); None if
             nobody looked, or nothing is shared.
     """
 

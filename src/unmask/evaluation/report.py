@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.atomic import write_text
-from unmask.evaluation.calibration import Calibration, Fitting
+from unmask.evaluation.fitting import Calibration, Fitting
 from unmask.evaluation.levels import Level, levels
 from unmask.evaluation.localisation import Localisation, localise
 from unmask.evaluation.measures import Difference, compare, delong

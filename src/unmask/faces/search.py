@@ -9,11 +9,11 @@ from itertools import pairwise
 
 import torch
 
-from unmask.engine import take_one_core
 from unmask.faces.boxes import unmatched
 from unmask.faces.cuts import CutFinder
 from unmask.faces.mtcnn import MTCNN, Face
-from unmask.video import Frame
+from unmask.parallel import take_one_core
+from unmask.video.reader import Frame
 
 # Every so many seconds faces are searched for from this share of the picture's shorter side on:
 # the smaller, the more rarely; for those smaller still only where there is no other. A face that

@@ -12,8 +12,8 @@ from unmask.faces.boxes import distance
 from unmask.faces.crop import area, crop_face
 from unmask.faces.mtcnn import Face
 from unmask.faces.search import Sighting
-from unmask.faces.smooth import REACH, smooth_box
-from unmask.video import Frame
+from unmask.faces.smoothing import REACH, smooth_box
+from unmask.video.reader import Frame
 
 MAX_GAP = 1.0  # seconds that a face may be out of sight within one track
 MIN_SECONDS = 1.0  # a track shorter than this, and than half the video, is passing background

@@ -1,16 +1,11 @@
 """Faces as tensors -> logits: backbones, temporal modules, the network, bundles."""
 
-from unmask.models.backbone import folded, load_imagenet
-from unmask.models.bundle import Bundle, Decision, load_bundle, save_bundle
-from unmask.models.network import (
-    DeepfakeNet,
-    Logits,
-    ModelConfig,
-    autocast,
-    fast_precision,
-)
-from unmask.models.pretrained import find_model, shipped_models
-from unmask.models.verdicts import Calibration
+from unmask.models.backbones import folded, load_imagenet
+from unmask.models.bundle import Bundle, load_bundle, save_bundle
+from unmask.models.calibration import Calibration
+from unmask.models.decision import Decision
+from unmask.models.network import DeepfakeNet, Logits, ModelConfig
+from unmask.models.registry import find_model, shipped_models
 
 __all__ = [
     "Bundle",
@@ -19,8 +14,6 @@ __all__ = [
     "DeepfakeNet",
     "Logits",
     "ModelConfig",
-    "autocast",
-    "fast_precision",
     "find_model",
     "folded",
     "load_bundle",

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unmask.errors import UsageError
-from unmask.models.backbone import create_backbone, first_stages, fixed_size, output_width
+from unmask.models.backbones import create_backbone, first_stages, fixed_size, output_width
 from unmask.models.temporal import Pool, create_temporal
 
 
@@ -197,24 +197,3 @@ class DeepfakeNet(nn.Module):
             features = shown.new_zeros(batch, length, shown.shape[1])
             features[mask] = shown
         return self.judge(features, mask)
-
-
-def fast_precision(device: torch.device) -> str:
-    """What a device is fast in: "float16" on CUDA, "bfloat16" on CPUs that multiply in it
-    (AVX512-BF16, AMX), else "float32". docs/benchmarks.md has what it gains and what it costs.
-    """
-    if device.type == "cuda":
-        return "float16"
-    multiplies = any(
-        getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile")
-    )
-    return "bfloat16" if device.type == "cpu" and multiplies else "float32"
-
-
-def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
-    """Run in "float32", "bfloat16" or "float16", or in what the device is fast in ("auto")."""
-    if precision == "auto":
-        precision = fast_precision(device)
-    if precision == "float32":
-        return torch.autocast(device.type, enabled=False)
-    return torch.autocast(device.type, getattr(torch, precision))

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from unmask.data.windows import Window
 from unmask.faces import FaceTrack
 from unmask.synth.families import FAMILIES, possible_families
 from unmask.synth.manipulation import Redrawer, Scene
 from unmask.synth.patch import Image, Landmarks, Patch
-from unmask.windows import Window
 
 _WHOLE = 0.7  # of the windows are manipulated throughout, the others in a part
 _DONORS = 30  # faces that a manipulation may take

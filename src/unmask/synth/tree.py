@@ -12,17 +12,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask import engine
+from unmask import parallel
 from unmask.atomic import replacing, write_text
 from unmask.corpora import LAYOUTS, TRUTH, VideoRecord, read_corpus, read_table, write_table
-from unmask.encode import Encoder, encode
 from unmask.errors import CorpusError, UnmaskError, UsageError, VideoError
 from unmask.faces import MTCNN
 from unmask.synth.families import FAMILIES, possible_families
 from unmask.synth.manipulation import Altered, Manipulation, Scene
 from unmask.synth.patch import Patch
 from unmask.synth.redrawers import load_redrawers
-from unmask.video import Frame, Video, find_videos
+from unmask.video.encoder import Encoder, encode
+from unmask.video.reader import Frame, Video, find_videos
 
 SETTINGS = "synth.json"
 MASKS = "masks"
@@ -113,7 +113,7 @@ def make_fakes(
     todo = [job for job in jobs if not job.truth.exists()]
     failed: list[UnmaskError] = []
     on_progress(len(jobs) - len(todo), len(jobs))
-    outcomes = engine.run(partial(_make, settings), todo, workers)
+    outcomes = parallel.run(partial(_make, settings), todo, workers)
     for finished, outcome in enumerate(outcomes, len(jobs) - len(todo) + 1):
         if outcome.error is not None:
             failed.append(outcome.error)

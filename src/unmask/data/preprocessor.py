@@ -1,21 +1,19 @@
 """A video, or a tree of videos -> `.pt` files of faces."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
-from unmask import engine, store
-from unmask.corpora import TABLE, read_table, write_table
-from unmask.corruption import CLEAN, Corruption
-from unmask.engine import ahead
-from unmask.errors import CorpusError, FileError, StoreError, UnmaskError, VideoError
+from unmask.data import pt_file
+from unmask.data.pt_file import ProcessedVideo, Summary, Writer
+from unmask.errors import StoreError
+from unmask.face_spec import FaceSpec
 from unmask.faces import MTCNN, FaceCrop, FaceFinder, Tracker
-from unmask.spec import FaceSpec
-from unmask.store import ProcessedVideo, Summary, Writer
-from unmask.video import Limits, Video, find_videos
+from unmask.parallel import ahead
+from unmask.video.corruption import CLEAN, Corruption
+from unmask.video.reader import Limits, Video
 
 _FRAMES_AHEAD = 4  # decoded while the ones before are searched
 
@@ -107,12 +105,12 @@ class VideoPreprocessor:
             for crop in stream:
                 writer.add(crop)
             writer.finish(stream.summary)
-        return store.read(out)
+        return pt_file.read(out)
 
     def is_done(self, out: str | Path) -> bool:
         """Whether `out` is a whole file made with these settings."""
         try:
-            return store.read(out).spec == self.spec
+            return pt_file.read(out).spec == self.spec
         except StoreError:
             return False
 
@@ -161,91 +159,3 @@ class FaceStream:
                 warnings=tuple(video.warnings),
                 resolution=min(video.info.width, video.info.height),
             )
-
-
-@dataclass(frozen=True)
-class TreeReport:
-    """What became of a tree of videos.
-
-    Attributes:
-        done: `.pt` files written now.
-        skipped: `.pt` files that stood already, made with the same settings.
-        faceless: videos in whose `.pt` there is no face.
-        failed: videos that could not be read, with the cause.
-    """
-
-    done: list[Path]
-    skipped: list[Path]
-    faceless: list[Path]
-    failed: list[UnmaskError]
-
-
-def preprocess_tree(
-    source: str | Path,
-    target: str | Path,
-    preprocessor: VideoPreprocessor,
-    workers: int = 1,
-    on_progress: Callable[[int, int], None] = lambda finished, total: None,
-) -> TreeReport:
-    """Turn a tree of videos into the same tree of `.pt` files.
-
-    What stands already and was made with the same settings is skipped, so an interrupted run
-    goes on where it was. A broken video is reported and does not stop the others. A table of
-    videos in `source` (see unmask.corpora) is carried over.
-
-    Args:
-        source: folder of videos, at any depth.
-        target: folder for the `.pt` files.
-        preprocessor: how.
-        workers: processes.
-        on_progress: called with (finished, total) after each video.
-
-    Raises:
-        CorpusError: `source` is no folder, or holds no videos.
-    """
-    source, target = Path(source), Path(target)
-    if not source.is_dir():
-        raise CorpusError(source, "is not a folder")
-    videos = find_videos(source)
-    if not videos:
-        raise CorpusError(source, "holds no videos")
-    outputs = _outputs(source, target, videos)
-    if (source / TABLE).exists():
-        records = read_table(source / TABLE)
-        kept = [replace(r, path=outputs[r.path]) for r in records if r.path in outputs]
-        write_table(target / TABLE, kept)
-    todo = [(video, out) for video, out in outputs.items() if not preprocessor.is_done(out)]
-    pending = {out for _, out in todo}
-    report = TreeReport([], [out for out in outputs.values() if out not in pending], [], [])
-    on_progress(len(report.skipped), len(outputs))
-    for finished, outcome in enumerate(
-        engine.run(partial(_save, preprocessor), todo, workers), len(report.skipped) + 1
-    ):
-        video, out = outcome.item
-        if outcome.error is None:
-            report.done.append(out)
-        elif isinstance(outcome.error, FileError):
-            report.failed.append(outcome.error)
-        else:
-            report.failed.append(VideoError(video, str(outcome.error)))
-        if outcome.result == 0:
-            report.faceless.append(video)
-        on_progress(finished, len(outputs))
-    return report
-
-
-def _outputs(source: Path, target: Path, videos: list[Path]) -> dict[Path, Path]:
-    """video -> its `.pt`; where a.mp4 and a.mkv stand side by side, the suffix stays in."""
-    stems = Counter(video.with_suffix("") for video in videos)
-    return {
-        video: target
-        / video.relative_to(source).with_suffix(
-            store.SUFFIX if stems[video.with_suffix("")] == 1 else video.suffix + store.SUFFIX
-        )
-        for video in videos
-    }
-
-
-def _save(preprocessor: VideoPreprocessor, job: tuple[Path, Path]) -> int:
-    """Number of faces written; in a worker the faces themselves stay there."""
-    return sum(map(len, preprocessor.save_video(*job).tracks))

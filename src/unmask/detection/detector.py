@@ -13,109 +13,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unmask import store
-from unmask.corruption import CLEAN, Corruption
-from unmask.engine import batched, threaded
-from unmask.errors import FileError, StoreError, UsageError
+from unmask.data import pt_file
+from unmask.data.preprocessor import VideoPreprocessor
+from unmask.data.pt_file import ProcessedVideo, Summary, coverage
+from unmask.data.windows import Window, average_windows, make_windows
+from unmask.detection.prediction import ModelId, Prediction, ScoredFace, ScoredTrack, ScoredWindow
+from unmask.device import autocast, fast_precision, pick_device
+from unmask.errors import FileError, StoreError
 from unmask.faces import FaceCrop
 from unmask.models import (
     Bundle,
     Decision,
-    autocast,
-    fast_precision,
     find_model,
     folded,
     load_bundle,
 )
-from unmask.preprocess import VideoPreprocessor
+from unmask.parallel import batched, threaded
 from unmask.segments import Segment, aggregate, find_segments, moving_average
-from unmask.store import ProcessedVideo, Summary, coverage
-from unmask.video import Limits
-from unmask.windows import Window, average_windows, make_windows
+from unmask.video.corruption import CLEAN, Corruption
+from unmask.video.reader import Limits
 
 log = logging.getLogger("unmask")
 _TRIED = 2  # faces that are scored in both precisions
 _TOLERANCE = 1e-2  # of a probability
 _WINDOWS_AT_ONCE = 32
-
-
-@dataclass(frozen=True)
-class ScoredFace:
-    """The score of one sampled face.
-
-    Attributes:
-        time: seconds.
-        score: 0 (real) to 1 (fake).
-        track: whose face.
-        box: x0, y0, x1, y1 in pixels of the upright frame.
-    """
-
-    time: float
-    score: float
-    track: int
-    box: tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class ScoredWindow:
-    """The score of one window; start and end in seconds."""
-
-    start: float
-    end: float
-    score: float
-    track: int
-
-
-@dataclass(frozen=True)
-class ScoredTrack:
-    """One person's confidence, and from when to when they were seen, in seconds."""
-
-    id: int
-    start: float
-    end: float
-    confidence: float
-
-
-@dataclass(frozen=True)
-class ModelId:
-    """Which model judged: its name and the SHA-256 of its weights."""
-
-    name: str
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What is known of a video afterwards.
-
-    Attributes:
-        video: its path as it was given.
-        verdict: "fake", "real", "inconclusive", or "failed" where nothing could be scored.
-        confidence: probability that the video is fake, 0 to 1; None if failed.
-        segments: where it looks manipulated.
-        timeline: a score for every sampled face.
-        windows: a score for every window.
-        tracks: a score for every person; the worst one is the video's.
-        coverage: share of the sampled frames with a scored face, 0 to 1.
-        model: who says so.
-        reason: why it failed, or what to keep in mind; None if there is nothing to say.
-    """
-
-    video: str
-    verdict: str
-    confidence: float | None
-    segments: tuple[Segment, ...]
-    timeline: tuple[ScoredFace, ...]
-    windows: tuple[ScoredWindow, ...]
-    tracks: tuple[ScoredTrack, ...]
-    coverage: float
-    model: ModelId
-    reason: str | None = None
-
-    @property
-    def is_fake(self) -> bool | None:
-        """True or False for the verdicts "fake" and "real", else None."""
-        return {"fake": True, "real": False}.get(self.verdict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,10 +114,10 @@ class Detector:
         Raises:
             VideoError, StoreError: the file cannot be used.
         """
-        if Path(path).suffix == store.SUFFIX:
+        if Path(path).suffix == pt_file.SUFFIX:
             if corruption != CLEAN:
                 raise StoreError(path, "holds faces; only a video can be corrupted")
-            video = store.read(path)
+            video = pt_file.read(path)
             wrong = video.spec.differences(self.bundle.spec)
             if wrong:
                 raise StoreError(path, f"does not fit the model: made with {', '.join(wrong)}")
@@ -366,19 +287,3 @@ def _verdict(confidence: float, decision: Decision) -> str:
     if confidence > decision.fake_above:
         return "fake"
     return "real" if confidence <= decision.real_below else "inconclusive"
-
-
-def pick_device(device: str) -> torch.device:
-    """A torch device by name; "auto" is the GPU where there is one.
-
-    Raises:
-        UsageError: there is no such device here.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        picked = torch.device(device)
-        torch.zeros(1, device=picked)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device {device!r} is not to be had here") from error
-    return picked

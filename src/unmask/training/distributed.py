@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from unmask.detector import pick_device
+from unmask.device import pick_device
 
 T = TypeVar("T")
 

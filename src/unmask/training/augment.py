@@ -6,13 +6,13 @@ runs there and not on a GPU.
 """
 
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Literal
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from unmask.video.codecs import through_h264, through_jpeg
 
 Faces = NDArray[np.uint8]
 
@@ -100,7 +100,7 @@ class Augmentation:
         if self.codec == "jpeg":
             pictures = [through_jpeg(picture, self.quality) for picture in pictures]
         elif self.codec == "h264":
-            pictures = _through_h264(pictures, self.quality)
+            pictures = through_h264(pictures, self.quality)
         return np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2))
 
     def _picture(self, rgb: Faces, rng: np.random.Generator) -> Faces:
@@ -133,40 +133,3 @@ class Augmentation:
             grain = rng.normal(0, self.noise, rgb.shape).astype(np.float32)
             rgb = np.clip(rgb + grain, 0, 255).astype(np.uint8)
         return np.ascontiguousarray(rgb, dtype=np.uint8)
-
-
-def through_jpeg(rgb: Faces, quality: int) -> Faces:
-    """(H, W, 3) uint8 RGB as JPEG of this quality, 1 to 100, gives it back."""
-    done, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert done
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    assert bgr is not None
-    return np.asarray(bgr[..., ::-1], np.uint8)
-
-
-def _through_h264(pictures: list[Faces], crf: int) -> list[Faces]:
-    """Encode and decode frames of one even size, in memory."""
-    size = pictures[0].shape[0]
-    encoder = av.CodecContext.create("libx264", "w")
-    assert isinstance(encoder, av.VideoCodecContext)
-    encoder.width = encoder.height = size - size % 2
-    encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 30)
-    # One thread: a worker has one core. mbtree off: see unmask.encode.
-    encoder.options = {"crf": str(crf), "preset": "veryfast", "mbtree": "0", "threads": "1"}
-    decoder = av.CodecContext.create("h264", "r")
-    assert isinstance(decoder, av.VideoCodecContext)
-    decoder.thread_count = 1
-    frames = []
-    for number, rgb in enumerate(pictures):
-        even = np.ascontiguousarray(rgb[: encoder.height, : encoder.width])
-        frame = av.VideoFrame.from_ndarray(even, format="rgb24")
-        frame.pts = number
-        frames.append(frame)
-    packets = [packet for frame in [*frames, None] for packet in encoder.encode(frame)]
-    shown = [picture for packet in [*packets, None] for picture in decoder.decode(packet)]
-    out = []
-    for rgb, picture in zip(pictures, shown, strict=True):
-        whole = rgb.copy()  # an odd size keeps its last row and column as they are
-        whole[: encoder.height, : encoder.width] = picture.to_ndarray(format="rgb24")
-        out.append(whole)
-    return out

@@ -22,8 +22,8 @@ from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from unmask.decode import Decoder
 from unmask.errors import UsageError, VideoError
+from unmask.video.decoder import Decoder
 
 VIDEO_SUFFIXES = frozenset(
     f".{suffix}"

@@ -10,9 +10,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from unmask.distributed import Group
-from unmask.models import DeepfakeNet, Logits, autocast, fast_precision
-from unmask.settings import TrainConfig
+from unmask.device import autocast, fast_precision
+from unmask.models import DeepfakeNet, Logits
+from unmask.training.config import TrainConfig
+from unmask.training.distributed import Group
 
 
 class Average:

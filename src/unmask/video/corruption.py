@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.augment import through_jpeg
-from unmask.encode import Codec, encode
 from unmask.errors import UsageError, VideoError
-from unmask.video import Frame, Limits, Video
+from unmask.video.codecs import through_jpeg
+from unmask.video.encoder import Codec, encode
+from unmask.video.reader import Frame, Limits, Video
 
 Kind = Literal["jpeg", "h264", "h265", "resize", "blur", "noise", "brightness", "drop"]
 KINDS: tuple[str, ...] = get_args(Kind)

@@ -8,18 +8,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask import store
 from unmask.atomic import write_text
 from unmask.corpora import VideoRecord, read_corpus
-from unmask.corruption import CLEAN, Corruption
-from unmask.data import find_processed
-from unmask.detector import Detector, Prediction
+from unmask.data import pt_file
+from unmask.data.index import find_processed
+from unmask.detection.detector import Detector
+from unmask.detection.prediction import Prediction
 from unmask.errors import CorpusError, FileError
 from unmask.evaluation import FrameScore, ScoredVideo, WindowScore, read_scores
-from unmask.evaluation.calibration import Fitting
+from unmask.evaluation.fitting import Fitting
 from unmask.evaluation.robustness import Cell, summarise
 from unmask.evaluation.scores import detailed_row
-from unmask.video import Video
+from unmask.video.corruption import CLEAN, Corruption
+from unmask.video.reader import Video
 
 
 def labelled_videos(root: str | Path, split: str = "test") -> list[VideoRecord]:
@@ -33,7 +34,7 @@ def labelled_videos(root: str | Path, split: str = "test") -> list[VideoRecord]:
         CorpusError: it is neither, or has no such split.
     """
     root = Path(root)
-    if any((root / split).glob(f"*/*{store.SUFFIX}")):
+    if any((root / split).glob(f"*/*{pt_file.SUFFIX}")):
         return find_processed(root, split)
     records = [r for r in read_corpus(root) if split in ("all", r.split)]
     if not records:
@@ -128,7 +129,7 @@ def scored_video(record: VideoRecord, prediction: Prediction) -> ScoredVideo:
         num_windows=len(prediction.windows),
         coverage=prediction.coverage,
         reason=prediction.reason,
-        input_type="preprocessed" if record.path.suffix == store.SUFFIX else "video",
+        input_type="preprocessed" if record.path.suffix == pt_file.SUFFIX else "video",
         cluster=next(iter(record.identities), record.source),
         method=record.method,
         truth=record.segments,
@@ -143,8 +144,8 @@ def scored_video(record: VideoRecord, prediction: Prediction) -> ScoredVideo:
 def _resolution(path: Path) -> int | None:
     """Shorter side of the frames in pixels, where the file tells."""
     try:
-        if path.suffix == store.SUFFIX:
-            return store.read(path).resolution
+        if path.suffix == pt_file.SUFFIX:
+            return pt_file.read(path).resolution
         with Video(path) as stream:
             return min(stream.info.width, stream.info.height)
     except FileError:
@@ -163,8 +164,8 @@ def telling_faces(
         return
     sign = -1 if video.score > threshold else 1
     best = sorted(video.frames, key=lambda frame: sign * frame.score)[:count]
-    preprocessed = video.path.suffix == store.SUFFIX
-    read = store.read if preprocessed else detector.preprocessor.process_video
+    preprocessed = video.path.suffix == pt_file.SUFFIX
+    read = pt_file.read if preprocessed else detector.preprocessor.process_video
     tracks = read(video.path).tracks
     for time in sorted(frame.time for frame in best):
         for track in tracks:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from unmask.detector import Prediction
+from unmask.detection.prediction import Prediction
 from unmask.evaluation.scores import segment_dict
 
 

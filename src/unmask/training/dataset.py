@@ -1,9 +1,6 @@
 """`.pt` files -> windows for training: the dataset and its loaders."""
 
-import os
-import signal
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,20 +8,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from unmask import store
-from unmask.augment import Augmentation
-from unmask.corpora import TABLE, VideoRecord, label_of, read_table
+from unmask.corpora import VideoRecord
+from unmask.data import pt_file
+from unmask.data.index import find_processed, read_entries
+from unmask.data.pt_file import ProcessedVideo, track_windows
+from unmask.data.windows import Window
 from unmask.errors import CorpusError, StoreError, UsageError
+from unmask.face_spec import FaceSpec
 from unmask.faces import FaceTrack
-from unmask.features import FeatureCache
-from unmask.manifest import read_entries
-from unmask.sampling import Draw
-from unmask.spec import FaceSpec
-from unmask.store import ProcessedVideo, track_windows
-from unmask.synth import Forger
-from unmask.windows import Window
+from unmask.training.augment import Augmentation
+from unmask.training.feature_cache import FeatureCache
 
 # A track and which of its faces -> those faces (n, 3, S, S) uint8 manipulated, and which are (n,).
 Forge = Callable[[FaceTrack, Window], tuple[NDArray[np.uint8], NDArray[np.bool_]]]
@@ -137,7 +132,7 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
             StoreError: the file cannot be read any more.
         """
         record, number = self._rows[index]
-        video = store.read(record.path)
+        video = pt_file.read(record.path)
         if number >= len(video.windows):
             raise StoreError(
                 record.path, "holds fewer windows than manifest.json says; remove that"
@@ -149,7 +144,7 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
             labels[: len(altered)] = torch.from_numpy(altered).float()
             label, faces = 1.0, torch.from_numpy(change.apply(pictures))
         elif cache is None:
-            faces = torch.from_numpy(change.apply(store.window_faces(video, track, window)))
+            faces = torch.from_numpy(change.apply(pt_file.window_faces(video, track, window)))
         else:
             faces = cache.window(record.path, video, track, window, change.mirror)
         return Sample(
@@ -166,149 +161,8 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
             StoreError: the file cannot be read any more.
         """
         record, number = self._rows[index]
-        video = store.read(record.path)
+        video = pt_file.read(record.path)
         return video.tracks[video.windows[number][0]]
-
-
-def find_processed(root_dir: str | Path, split: str) -> list[VideoRecord]:
-    """All `.pt` files of a split, by category, with what the table beside the tree knows.
-
-    Raises:
-        CorpusError: there is no such folder, no known category in it, or no file.
-    """
-    folder = Path(root_dir) / split
-    if not folder.is_dir():
-        raise CorpusError(folder, "no such folder; expected <split>/<category>/*.pt")
-    table = Path(root_dir) / TABLE
-    known = {row.path: row for row in read_table(table)} if table.exists() else {}
-    records = []
-    for category in sorted(path for path in folder.iterdir() if path.is_dir()):
-        label = label_of(category.name)
-        if label is None:
-            continue
-        for path in sorted(category.glob(f"*{store.SUFFIX}")):
-            fresh = VideoRecord(path, label, category.name, split=split)
-            records.append(known.get(path, fresh))
-    if not records:
-        raise CorpusError(folder, "no .pt file in Celeb-real/, Celeb-synthesis/, real/ or fake/")
-    return records
-
-
-class Batch(NamedTuple):
-    """Samples stacked, and what could not be read."""
-
-    sample: Sample | None
-    broken: tuple[StoreError, ...]
-
-
-class TrainingWindows(Dataset["Sample | StoreError"]):
-    """The windows of a dataset as training takes them: augmented, or as cached features.
-
-    With a forger every real window is there twice: as it is, and behind all others as a fake made
-    of it, another one in every epoch.
-    """
-
-    def __init__(
-        self,
-        dataset: DeepfakeWindowDataset,
-        augment: str,
-        cache: FeatureCache | None = None,
-        forger: Forger | None = None,
-    ) -> None:
-        self.dataset, self._augment, self.cache = dataset, augment, cache
-        self._forger = forger
-        self._reals = [k for k, label in enumerate(dataset.labels) if not label]
-        self._forged = self._reals if forger else []
-        self._names = [name for name, _ in dataset.recordings]
-        self._firsts = {self._names[k]: k for k in reversed(self._reals)}  # windows
-
-    def __len__(self) -> int:
-        return len(self.dataset) + len(self._forged)
-
-    @property
-    def labels(self) -> list[float]:
-        """Of every window."""
-        return self.dataset.labels + [1.0] * len(self._forged)
-
-    @property
-    def recordings(self) -> list[tuple[str, int]]:
-        """Of every window, see DeepfakeWindowDataset."""
-        recordings = self.dataset.recordings
-        return recordings + [recordings[k] for k in self._forged]
-
-    def __getitem__(self, draw: Draw) -> Sample | StoreError:
-        """The window that was drawn; `faces` are (T, F) float32 features where they are cached.
-
-        A file that has become unreadable is returned as its error.
-        """
-        change = Augmentation.draw(self._augment, np.random.default_rng(draw.seed))
-        made = draw.window - len(self.dataset)
-        try:
-            if made < 0:
-                return self.dataset.sample(draw.window, change, self.cache)
-            rng = np.random.default_rng((*draw.seed, 1))
-            return self.dataset.sample(self._forged[made], change, forge=self._forge(made, rng))
-        except StoreError as error:
-            return error
-
-    def _forge(self, made: int, rng: np.random.Generator) -> Forge:
-        assert self._forger is not None
-        own = self._forged[made]
-        donor = None
-        if "other" in self._forger.needs:
-            others = [k for name, k in self._firsts.items() if name != self._names[own]]
-            donor = self.dataset.track(others[int(rng.integers(len(others)))]) if others else None
-        return partial(self._forger.forge, other=donor, rng=rng)
-
-
-def training_loader(
-    windows: TrainingWindows,
-    batches: "Sampler[list[Draw]] | list[list[Draw]]",
-    num_workers: int,
-    refill: bool = False,
-) -> "DataLoader[Batch]":
-    """A loader of the batches that are drawn.
-
-    Windows that cannot be read are left out; with `refill`, others of the batch stand in, so that
-    processes that train together see batches of the same size.
-    """
-    num_workers = min(num_workers, os.cpu_count() or 1)
-    # The generator is the loader's own: starting workers must not draw from the global one.
-    return DataLoader(
-        windows,  # type: ignore[arg-type]
-        batch_sampler=batches,
-        collate_fn=partial(_collate, refill=refill),
-        generator=torch.Generator(),
-        num_workers=num_workers,
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=num_workers > 0,
-        worker_init_fn=_leave_signals,
-    )
-
-
-def _leave_signals(worker: int) -> None:
-    """Being stopped is for the trainer, which needs its workers to finish the step."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def stop_workers(loader: "DataLoader[Batch]") -> None:
-    """End the processes of a loader.
-
-    They ignore signals, so left to the garbage collector they could keep the program from ending.
-    """
-    iterator = loader._iterator
-    if iterator is not None and loader.num_workers:
-        iterator._shutdown_workers()  # type: ignore[attr-defined]
-        loader._iterator = None
-
-
-def _collate(items: "list[Sample | StoreError]", refill: bool) -> Batch:
-    samples = [item for item in items if not isinstance(item, StoreError)]
-    broken = tuple(item for item in items if isinstance(item, StoreError))
-    if refill and samples:
-        samples = [samples[k % len(samples)] for k in range(len(items))]
-    return Batch(default_collate(samples) if samples else None, broken)
 
 
 class Loaders(NamedTuple):

@@ -3,9 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from unmask.data import Sample
 from unmask.models import Logits
-from unmask.settings import TrainConfig
+from unmask.training.config import TrainConfig
+from unmask.training.dataset import Sample
 
 
 def window_labels(sample: Sample, settings: TrainConfig) -> Tensor:

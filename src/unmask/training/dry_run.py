@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from unmask.distributed import process_group
-from unmask.settings import Config, make_config
-from unmask.train import Progress, Run
+from unmask.training.config import Config, make_config
+from unmask.training.distributed import process_group
+from unmask.training.loop import Progress, Run
 
 
 @dataclass(frozen=True)

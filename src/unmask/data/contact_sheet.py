@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.atomic import replacing
+from unmask.data.preprocessor import FaceStream
+from unmask.data.pt_file import Summary
 from unmask.faces import FaceCrop
-from unmask.preprocess import FaceStream
-from unmask.store import Summary
 
 SIDE = 112  # pixels of a face on the sheet
 _COLUMNS = 12

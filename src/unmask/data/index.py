@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unmask import store
 from unmask.atomic import write_text
-from unmask.errors import FileError, StoreError
-from unmask.spec import FaceSpec
+from unmask.corpora import TABLE, VideoRecord, label_of, read_table
+from unmask.data import pt_file
+from unmask.errors import CorpusError, FileError, StoreError
+from unmask.face_spec import FaceSpec
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
@@ -62,7 +63,7 @@ def read_entries(root: str | Path, paths: Iterable[Path]) -> dict[Path, Entry | 
         row = known.get(name)
         if row is None or (row.size, row.changed) != (state.st_size, state.st_mtime_ns):
             try:
-                video = store.read(path)
+                video = pt_file.read(path)
             except StoreError as error:
                 found[path] = error
                 continue
@@ -100,3 +101,27 @@ def _write(path: Path, rows: dict[str, _Row]) -> None:
     }
     content = {"format": _FORMAT, "specs": [asdict(spec) for spec in specs], "files": files}
     write_text(path, json.dumps(content) + "\n")
+
+
+def find_processed(root_dir: str | Path, split: str) -> list[VideoRecord]:
+    """All `.pt` files of a split, by category, with what the table beside the tree knows.
+
+    Raises:
+        CorpusError: there is no such folder, no known category in it, or no file.
+    """
+    folder = Path(root_dir) / split
+    if not folder.is_dir():
+        raise CorpusError(folder, "no such folder; expected <split>/<category>/*.pt")
+    table = Path(root_dir) / TABLE
+    known = {row.path: row for row in read_table(table)} if table.exists() else {}
+    records = []
+    for category in sorted(path for path in folder.iterdir() if path.is_dir()):
+        label = label_of(category.name)
+        if label is None:
+            continue
+        for path in sorted(category.glob(f"*{pt_file.SUFFIX}")):
+            fresh = VideoRecord(path, label, category.name, split=split)
+            records.append(known.get(path, fresh))
+    if not records:
+        raise CorpusError(folder, "no .pt file in Celeb-real/, Celeb-synthesis/, real/ or fake/")
+    return records

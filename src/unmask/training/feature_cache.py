@@ -12,12 +12,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unmask import store
 from unmask.atomic import replacing
+from unmask.data import pt_file
+from unmask.data.pt_file import ProcessedVideo
+from unmask.data.windows import Window
+from unmask.device import autocast
 from unmask.errors import StoreError
-from unmask.models import DeepfakeNet, autocast
-from unmask.store import ProcessedVideo
-from unmask.windows import Window
+from unmask.models import DeepfakeNet
 
 log = logging.getLogger("unmask")
 _AT_ONCE = 32  # faces
@@ -90,7 +91,7 @@ class FeatureCache:
     @torch.inference_mode()
     def _encode(self, path: Path, net: DeepfakeNet, precision: str) -> None:
         device, stamp = net.mean.device, _stamp(path)
-        crops = [torch.from_numpy(track.crops) for track in store.read(path).tracks]
+        crops = [torch.from_numpy(track.crops) for track in pt_file.read(path).tracks]
         faces = torch.cat(crops).permute(0, 3, 1, 2)
         variants = [faces, faces.flip(-1)] if self._mirrored else [faces]
         features = []

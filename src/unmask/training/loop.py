@@ -15,7 +15,17 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from unmask.checkpoints import (
+from unmask.detection.detector import Detector
+from unmask.detection.scoring import labelled_videos, score_videos, telling_faces
+from unmask.device import autocast
+from unmask.errors import CorpusError, ModelError, UnmaskError, UsageError
+from unmask.evaluation import Report, write_evaluation
+from unmask.evaluation.metrics import auc
+from unmask.models import DeepfakeNet, Logits, find_model, load_bundle, load_imagenet
+from unmask.models.bundle import config_dict, save_config
+from unmask.synth import Forger, parse_families
+from unmask.synth.redrawers import load_redrawers
+from unmask.training.checkpoints import (
     Epoch,
     Position,
     best_epoch,
@@ -25,37 +35,15 @@ from unmask.checkpoints import (
     save_unfinished,
     write_scalars,
 )
-from unmask.data import (
-    Batch,
-    DeepfakeWindowDataset,
-    Sample,
-    TrainingWindows,
-    stop_workers,
-    training_loader,
-)
-from unmask.detector import Detector
-from unmask.distributed import Group, process_group
-from unmask.errors import CorpusError, ModelError, UnmaskError, UsageError
-from unmask.evaluation import Report, write_evaluation
-from unmask.evaluation.metrics import auc
-from unmask.features import FeatureCache
-from unmask.interrupts import StoppedError, collect_signals
-from unmask.learner import Learner
-from unmask.losses import compute_loss, window_labels
-from unmask.models import (
-    DeepfakeNet,
-    Logits,
-    autocast,
-    find_model,
-    load_bundle,
-    load_imagenet,
-)
-from unmask.models.bundle import config_dict, save_config
-from unmask.sampling import Draw, EpochSampler
-from unmask.scoring import labelled_videos, score_videos, telling_faces
-from unmask.settings import Config, TrainConfig, make_config
-from unmask.synth import Forger, parse_families
-from unmask.synth.redrawers import load_redrawers
+from unmask.training.config import Config, TrainConfig, make_config
+from unmask.training.dataset import DeepfakeWindowDataset, Sample
+from unmask.training.distributed import Group, process_group
+from unmask.training.feature_cache import FeatureCache
+from unmask.training.learner import Learner
+from unmask.training.loader import Batch, TrainingWindows, stop_workers, training_loader
+from unmask.training.losses import compute_loss, window_labels
+from unmask.training.sampler import Draw, EpochSampler
+from unmask.training.signals import StoppedError, collect_signals
 
 log = logging.getLogger("unmask")
 _RECENT = 1000  # windows in the training AUC

@@ -14,7 +14,7 @@ from huggingface_hub.constants import ENDPOINT
 
 from unmask.errors import ModelError
 from unmask.models.bundle import CARD, CONFIG, WEIGHTS, load_bundle, sha256_of
-from unmask.models.verdicts import CALIBRATION
+from unmask.models.calibration import CALIBRATION
 
 _SHIPPED = Path(__file__).parents[1] / "weights"
 _CACHE = Path("~/.cache/unmask")

@@ -1,0 +1,1 @@
+"""Face tracks -> windows -> `.pt` files."""

@@ -1,0 +1,92 @@
+"""A `.pt` file -> face tracks, checked: a file from outside is hostile."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unmask.data.pt_file.document import parse_document
+from unmask.data.pt_file.model import FORMAT, ProcessedVideo, expect
+from unmask.data.windows import make_windows
+from unmask.errors import StoreError, UsageError
+from unmask.face_spec import FaceSpec
+from unmask.faces import FaceTrack
+
+
+def read(path: str | Path) -> ProcessedVideo:
+    """Read a `.pt` file. Faces stay on disk, mapped into memory, until they are used.
+
+    Raises:
+        StoreError: missing, not a file of tensors, unsafe to load, or of the wrong form.
+    """
+    path = Path(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError:
+        raise StoreError(path, "no such file") from None
+    except pickle.UnpicklingError:
+        raise StoreError(path, "holds more than tensors and plain values; not loaded") from None
+    except Exception as error:  # a damaged archive fails in many ways
+        raise StoreError(path, f"not a .pt file that can be read ({_line(error)})") from error
+    if not isinstance(content, dict):
+        raise StoreError(path, f"holds a {type(content).__name__}, not preprocessed faces")
+    try:
+        return _parse(path, content) if "faces" in content else parse_document(path, content)
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, UsageError) as error:
+        cause = f"key {error} is missing" if isinstance(error, KeyError) else _line(error)
+        raise StoreError(path, f"not preprocessed faces: {cause}") from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+
+
+def _parse(path: Path, content: dict[str, Any]) -> ProcessedVideo:
+    if content["format"] != FORMAT:
+        raise ValueError(f"format {content['format']!r}; this version reads {FORMAT}")
+    faces, times = content["faces"], content["times"]
+    boxes, ids = content["boxes"], content["track_ids"]
+    spec = FaceSpec(
+        float(content["target_fps"]),
+        int(content["image_size"]),
+        int(content["margin"]),
+        int(content["sequence_length"]),
+        int(content["overlap"]),
+        content["people"],
+        bool(content.get("exact", True)),  # files of before the setting
+    )
+    count, size = len(times), spec.image_size
+    expect("faces", faces, (count, 3, size, size), torch.uint8)
+    expect("times", times, (count,), torch.float64)
+    expect("boxes", boxes, (count, 4), torch.float32)
+    expect("track_ids", ids, (count,), torch.int64)
+    landmarks = content.get("landmarks")  # older files have none
+    if landmarks is not None:
+        expect("landmarks", landmarks, (count, 5, 2), torch.float32)
+    make_windows(count, spec.sequence_length, spec.overlap)  # refuses impossible lengths
+    tracks = []
+    for number in ids.unique().tolist():
+        where = (ids == number).nonzero()[:, 0]
+        rows = slice(int(where[0]), int(where[-1]) + 1)
+        if rows.stop - rows.start != len(where) or (times[rows].diff() <= 0).any():
+            raise ValueError("the faces of a track must be together and in order of time")
+        crops = faces[rows].permute(0, 2, 3, 1).numpy()
+        points = None if landmarks is None else landmarks[rows].numpy()
+        if points is not None and np.isnan(points).all():
+            points = None
+        track = FaceTrack(int(number), times[rows].numpy(), boxes[rows].numpy(), crops, points)
+        tracks.append(track)
+    sampled, duration = int(content["sampled"]), float(content["duration"])
+    warnings = tuple(str(warning) for warning in content["warnings"])
+    resolution = content.get("resolution")
+    return ProcessedVideo(
+        str(content["video"]),
+        tuple(tracks),
+        sampled,
+        spec,
+        duration,
+        warnings,
+        None if resolution is None else int(resolution),
+    )

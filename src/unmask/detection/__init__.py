@@ -1,0 +1,1 @@
+"""A video -> a prediction: the only way from pixels to scores."""

@@ -1,0 +1,1 @@
+"""Faces -> a model."""

@@ -1,0 +1,1 @@
+"""A file -> timed frames, and the way back."""
