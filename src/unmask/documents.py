@@ -9,7 +9,6 @@ import csv
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -100,11 +99,16 @@ def json_schema(kind: type[object], title: str) -> dict[str, Any]:
     return {"$schema": draft, **schema, "title": title}
 
 
-@cache
+_ADAPTERS: dict[object, Any] = {}  # made once a type, which takes milliseconds
+
+
 def _adapter(kind: type[T]) -> "TypeAdapter[T]":
     from pydantic import TypeAdapter  # late: the command's help must not wait for it
 
-    return TypeAdapter(kind)
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    adapter: TypeAdapter[T] = _ADAPTERS[kind]
+    return adapter
 
 
 def _text(path: str | Path, error: type[FileError]) -> str:
