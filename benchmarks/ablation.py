@@ -46,7 +46,7 @@ def configure(changes: dict[str, str], seed: int, epochs: int) -> Config:
     settings = {**BASE, **changes, "seed": str(seed), "epochs": str(epochs)}
     model, training, decision = make_config("baseline", settings)
     # All are measured alike: every person counts, by the mean of the windows.
-    return model, replace(training, workers=2, keep=1), replace(decision, people="all")
+    return model, replace(training, workers=2, keep=1), replace(decision, faces="all")
 
 
 def measure(data: Path, out: Path, config: Config) -> dict[str, Any]:

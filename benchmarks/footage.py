@@ -46,7 +46,10 @@ def main() -> None:
     preprocessor = VideoPreprocessor(image_size=112)
     copies = []
     for path in find_videos(args.videos)[: args.clips]:
-        rows = [describe([c.rgb for c in preprocessor.stream(path, change)]) for change in COPIES]
+        rows = [
+            describe([c.rgb for c in preprocessor.opening(change.open).stream(path)])
+            for change in COPIES
+        ]
         copies += [alike(one, other) for one, other in combinations(rows, 2)]
     print(f"{len(copies)} pairs of copies: the farthest {np.sort(copies)[:3].round(3)}")
 

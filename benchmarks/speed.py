@@ -55,8 +55,14 @@ def ours(job: str, clip: Path, out: Path) -> dict[str, Any]:
 
     from unmask.data.preprocessor import VideoPreprocessor
     from unmask.detection.detector import Detector
-    from unmask.face_spec import FaceSpec
-    from unmask.models import Bundle, Decision, DeepfakeNet, ModelConfig, find_model, load_bundle
+    from unmask.models import (
+        Bundle,
+        BundleConfig,
+        DeepfakeNet,
+        ModelConfig,
+        find_model,
+        load_bundle,
+    )
 
     started = time.perf_counter()
     if job in ("preprocess", "exact"):
@@ -67,7 +73,7 @@ def ours(job: str, clip: Path, out: Path) -> dict[str, Any]:
     if job == "predict-small":
         bundle = load_bundle(find_model("small"))
     else:
-        bundle = Bundle("untrained", DeepfakeNet(ModelConfig()).eval(), FaceSpec(), Decision())
+        bundle = Bundle(BundleConfig("untrained"), DeepfakeNet(ModelConfig()).eval())
     detector = Detector(bundle)
     assert detector.preprocessor  # the literal side has loaded its MTCNN, too
     started = time.perf_counter()

@@ -26,7 +26,7 @@ from unmask.atomic import replacing, write_text
 from unmask.corpora import VideoRecord, write_table
 from unmask.detection.detector import Detector
 from unmask.detection.prediction import Prediction
-from unmask.detection.writers import as_text, prediction_dict
+from unmask.detection.writers import as_text
 from unmask.faces import MTCNN
 from unmask.synth import SelfBlend
 from unmask.video.encoder import encode
@@ -127,12 +127,12 @@ def main() -> None:
     )
     records = make_clips(out, args.seed)
     detector = Detector.from_pretrained(args.model)
-    predictions = list(detector.predict_many(record.path for record in records))
+    predictions = list(detector.predict(record.path for record in records))
     for record, prediction in zip(records, predictions, strict=True):
         true = ", ".join(f"{s:.1f} to {e:.1f} s" for s, e in record.segments or ()) or "none"
         print(f"\n{as_text(prediction)}  truth: {record.category}, manipulated: {true}")
     write_table(out / "truth.jsonl", records)
-    write_text(out / "predictions.json", json.dumps([prediction_dict(p) for p in predictions]))
+    write_text(out / "predictions.json", json.dumps([p.to_dict() for p in predictions]))
     draw(out / "curves.png", predictions, records)
     print(f"\npredictions  {out}/predictions.json\ncurves       {out}/curves.png")
     print(f"{time.perf_counter() - begun:.0f} s", file=sys.stderr)

@@ -18,7 +18,7 @@ from unmask.data.pt_file import ProcessedVideo
 from unmask.data.tree import preprocess_tree
 from unmask.face_spec import FaceSpec
 from unmask.faces import FaceTrack
-from unmask.models import Bundle, Decision, DeepfakeNet, ModelConfig
+from unmask.models import Bundle, BundleConfig, Decision, DeepfakeNet, ModelConfig
 from unmask.video.encoder import encode
 
 Image = NDArray[np.uint8]
@@ -97,7 +97,7 @@ def bundle() -> Bundle:
     """A tiny untrained model that fits `preprocessor`."""
     torch.manual_seed(0)
     net = DeepfakeNet(TINY).eval()
-    return Bundle("tiny", net, FaceSpec(4, 32, 0, 8, 2), Decision())
+    return Bundle(BundleConfig("tiny", TINY, FaceSpec(4, 32, 0, 8, 2), Decision()), net)
 
 
 def random_video(counts: list[int], seed: int = 0, spec: FaceSpec | None = None) -> ProcessedVideo:

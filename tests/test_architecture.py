@@ -20,6 +20,7 @@ ROWS = [
     {"synth"},
     {"detection"},
     {"training"},
+    {"api"},
     {"cli"},
 ]
 # Some may see even less.

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from unmask.errors import UsageError
 from unmask.evaluation import ScoredVideo
-from unmask.evaluation.fitting import fit_calibration, fit_platt, fit_scores
+from unmask.evaluation.fitting import fit_platt, fit_score_calibration, fit_scores
 from unmask.evaluation.measures import MEASURES
 from unmask.evaluation.metrics import choose_threshold, operating_points
 
@@ -28,13 +28,13 @@ def videos(drawn: Drawn, prefix: str) -> list[ScoredVideo]:
 
 @pytest.mark.parametrize("factor", [0.3, 1.0, 3.0])
 def test_the_temperature_is_what_made_scores_too_sure(factor: float) -> None:
-    found = fit_calibration(*overconfident(0, 20_000, factor), "temperature")
+    found = fit_score_calibration(*overconfident(0, 20_000, factor), "temperature")
     assert found.temperature == pytest.approx(factor, rel=0.06)
 
 
 @pytest.mark.parametrize("method", ["temperature", "isotonic"])
 def test_calibrated_scores_mean_what_they_say_on_other_videos(method: str) -> None:
-    fitted = fit_calibration(*overconfident(0, 5000), method)
+    fitted = fit_score_calibration(*overconfident(0, 5000), method)
     labels, scores = overconfident(1, 5000)
     after = fitted.apply(scores)
     for name in ("ece", "log_loss", "brier"):
@@ -55,7 +55,7 @@ def test_few_videos_without_a_mistake_make_nothing_certain(margin: float) -> Non
     scores = 1 / (1 + np.exp(-logits))
     temperature, offset = fit_platt(labels, scores)
     wanted = pytest.approx(np.repeat([1 / 12, 11 / 12], 10), abs=0.001)
-    assert fit_calibration(labels, scores, "temperature").apply(scores) == wanted
+    assert fit_score_calibration(labels, scores, "temperature").apply(scores) == wanted
     assert 1 / (1 + np.exp(-(logits + offset) / temperature)) == wanted
 
 

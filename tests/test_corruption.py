@@ -11,7 +11,6 @@ from unmask.corpora import VideoRecord
 from unmask.detection.detector import Detector
 from unmask.detection.scoring import labelled_videos, score_grid, score_videos
 from unmask.errors import StoreError, UsageError
-from unmask.evaluation.fitting import Fitting
 from unmask.models import Bundle
 from unmask.video.corruption import CLEAN, KINDS, LEVELS, Corruption, grid
 from unmask.video.reader import Frame, Limits, Video
@@ -100,38 +99,39 @@ def test_scores_under_corruption_are_kept_and_taken_up(
     assert [video.input_type for video in clean] == ["video", "video"]
     asked: list[VideoRecord] = []
 
-    def counted(detector: Detector, records: list[VideoRecord], c: Corruption) -> object:
+    def counted(detector: Detector, records: list[VideoRecord]) -> object:
         asked.extend(records)
-        return score_videos(detector, records, c)
+        return score_videos(detector, records)
 
-    monkeypatch.setattr("unmask.scoring.score_videos", counted)
+    monkeypatch.setattr("unmask.detection.scoring.score_videos", counted)
     chosen = [Corruption("brightness", 5), Corruption("h264", 5)]
-    cells = score_grid(detector, records, clean, chosen, Fitting(), 0.5, tmp_path)
+    cells = score_grid(detector, records, clean, chosen, 0.5, tmp_path)
     assert [(cell.kind, cell.level, cell.parameter) for cell in cells] == [
         ("none", 0, ""),
         ("brightness", 5, "times 0.2"),
         ("h264", 5, "crf 43"),
     ]
     assert len(asked) == 4
-    assert score_grid(detector, records, clean, chosen, Fitting(), 0.5, tmp_path) == cells
+    assert score_grid(detector, records, clean, chosen, 0.5, tmp_path) == cells
     assert len(asked) == 4
     file = tmp_path / "corrupted" / "h264_5.json"
     file.unlink()
-    assert score_grid(detector, records, clean, chosen, Fitting(), 0.5, tmp_path) == cells
+    assert score_grid(detector, records, clean, chosen, 0.5, tmp_path) == cells
     assert len(asked) == 6
     file.write_text("[]")
-    score_grid(detector, records, clean, chosen, Fitting(), 0.5, tmp_path)
+    score_grid(detector, records, clean, chosen, 0.5, tmp_path)
     assert len(asked) == 8
     # Whatever scores follow from makes them anew: the decision, a label.
-    other = Detector(replace(bundle, decision=replace(bundle.decision, aggregate="max")))
-    score_grid(other, records, clean, chosen, Fitting(), 0.5, tmp_path)
+    config = replace(bundle.config, decision=replace(bundle.decision, aggregate="max"))
+    other = Detector(replace(bundle, config=config))
+    score_grid(other, records, clean, chosen, 0.5, tmp_path)
     assert len(asked) == 12
     wrong = [replace(record, label=1) for record in records]
-    score_grid(other, wrong, clean, chosen, Fitting(), 0.5, tmp_path)
+    score_grid(other, wrong, clean, chosen, 0.5, tmp_path)
     assert len(asked) == 16
 
 
 def test_faces_alone_cannot_be_corrupted(processed: Path, bundle: Bundle) -> None:
     path = labelled_videos(processed)[0].path
     with pytest.raises(StoreError, match="only a video can be corrupted"):
-        Detector(bundle).predict(path, Corruption("jpeg", 1))
+        Detector(bundle).under(Corruption("jpeg", 1)).predict(path)

@@ -14,7 +14,7 @@ from unmask.data.pt_file import ProcessedVideo
 from unmask.device import autocast
 from unmask.errors import StoreError, UsageError, VideoError
 from unmask.face_spec import FaceSpec
-from unmask.models import Bundle, Decision, DeepfakeNet
+from unmask.models import Bundle, BundleConfig, Decision, DeepfakeNet
 from unmask.video.encoder import encode
 
 
@@ -111,14 +111,16 @@ def test_files_that_cannot_be_used(detector: Detector, tmp_path: Path, clip: Pat
     with pytest.raises(StoreError, match=r"does not fit the model: made with target_fps 5.0"):
         detector.predict(tmp_path / "other.pt")
     names = [tmp_path / "bad.mp4", clip, tmp_path / "other.pt"]
-    verdicts = [p.verdict for p in detector.predict_many(names)]
+    verdicts = [p.verdict for p in detector.predict(names)]
     assert [v == "failed" for v in verdicts] == [True, False, True]
 
 
 def scripted(frames: list[float], decision: Decision) -> Detector:
     """A detector whose network gives face k the logit frames[k], read off the face's pixels."""
     net = DeepfakeNet(replace(TINY, temporal="mean", pooling="mean"))
-    detector = Detector(Bundle("scripted", net, FaceSpec(4, 32, 0, 8, 2), decision))
+    detector = Detector(
+        Bundle(BundleConfig("scripted", net.config, FaceSpec(4, 32, 0, 8, 2), decision), net)
+    )
 
     def encode_(faces: torch.Tensor) -> torch.Tensor:
         return torch.tensor([frames[int(face[0, 0, 0])] for face in faces])[:, None]
@@ -168,4 +170,4 @@ def test_impossible_devices_and_people_are_refused(bundle: Bundle) -> None:
     with pytest.raises(UsageError, match="not to be had"):
         Detector(bundle, device="abacus")
     with pytest.raises(UsageError, match="faces must be"):
-        Detector(bundle, people="few").predict("x.mp4")
+        Detector(bundle, faces="few")

@@ -16,9 +16,11 @@ from unmask.errors import ModelError, UsageError
 from unmask.face_spec import FaceSpec
 from unmask.models import (
     Bundle,
+    BundleConfig,
     Decision,
     DeepfakeNet,
     ModelConfig,
+    Provenance,
     folded,
     load_bundle,
     load_imagenet,
@@ -182,10 +184,12 @@ class TestEveryArchitecture:
 
     def test_saved_and_loaded_scores_the_same(self, config: ModelConfig, tmp_path: Path) -> None:
         net = build(config)
-        save_bundle(tmp_path, Bundle("x", net, FaceSpec(4, 32), Decision(people="all"), {"a": 1}))
+        decision, origin = Decision(faces="all"), Provenance("nothing", {"a": 1})
+        wanted = BundleConfig("x", config, FaceSpec(4, 32), decision, origin)
+        save_bundle(tmp_path, Bundle(wanted, net))
         again = load_bundle(tmp_path)
-        assert (again.name, again.spec, again.training) == ("x", FaceSpec(4, 32), {"a": 1})
-        assert again.decision == Decision(people="all")
+        assert again.config == wanted
+        assert again.decision == decision
         assert len(again.sha256) == 64
         with torch.inference_mode():
             assert torch.equal(net(windows(2, 4)).window, again.net(windows(2, 4)).window)

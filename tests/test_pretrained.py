@@ -20,9 +20,10 @@ from unmask import Detector
 from unmask.errors import ModelError
 from unmask.evaluation.fitting import fit_platt
 from unmask.models import Bundle, Calibration, load_bundle, registry, save_bundle
+from unmask.models.calibration import Basis
 from unmask.segments import aggregate
 
-CALIBRATION = Calibration(2.0, -1.0, 0.2, 0.9, 0.8, {"videos": 10})
+CALIBRATION = Calibration(2.0, -1.0, 0.2, 0.9, 0.8, Basis(5, 5, "a test", 0.7, "so", "so", "so"))
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_other_weights_in_the_folder_are_not_calibrated(saved: Path, bundle: Bun
     assert load_bundle(saved / "best_model.pth").calibration is None
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 1}', '{"format": 2}'])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 1}', '{"format": 3}'])
 def test_what_is_no_calibration_is_an_error(saved: Path, text: str) -> None:
     (saved / "calibration.json").write_text(text)
     with pytest.raises(ModelError, match=r"calibration\.json"):
@@ -89,7 +90,7 @@ def test_what_is_no_calibration_is_an_error(saved: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"temperature": 0}, {"temperature": "x"}, {"real_below": 0.95}, {"segment_above": 2},
+    [{"temperature": 0}, {"temperature": "x"}, {"real_below": 0.95}, {"segment_threshold": 2},
      {"unknown": 1}],
 )  # fmt: skip
 def test_a_calibration_must_make_sense(saved: Path, change: dict[str, object]) -> None:
@@ -174,8 +175,8 @@ def test_an_answer_shorter_than_announced(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_later_format_is_refused(saved: Path) -> None:
     config = json.loads((saved / "config.json").read_text())
-    (saved / "config.json").write_text(json.dumps(config | {"format": 2}))
-    with pytest.raises(ModelError, match="format 2; this version reads 1"):
+    (saved / "config.json").write_text(json.dumps(config | {"format": 3}))
+    with pytest.raises(ModelError, match="format: should be 2, not 3"):
         load_bundle(saved)
 
 

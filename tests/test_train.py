@@ -68,8 +68,8 @@ def test_the_folder_and_its_files_are_models(run: Path, clip: Path) -> None:
     assert scores[""] == scores["best_model.pth"]
     bundle = load_bundle(run)
     assert bundle.spec.image_size == 32
-    assert bundle.training["started_from"] == "random weights"
-    assert bundle.training["settings"]["lr"] == 1e-2
+    assert bundle.config.training.started_from == "random weights"
+    assert bundle.config.training.settings["lr"] == 1e-2
 
 
 def test_it_goes_on_from_a_model(run: Path, processed: Path, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_it_goes_on_from_a_model(run: Path, processed: Path, tmp_path: Path) -> 
     train(processed, tmp_path, resting)
     after = load_bundle(tmp_path)
     origin = f"out (sha256 {begun.sha256}), which started from random weights"
-    assert after.training["started_from"] == origin
+    assert after.config.training.started_from == origin
     assert_close(dict(after.net.named_parameters()), dict(begun.net.named_parameters()))
     wider = replace(TINY, head_hidden=2 * TINY.head_hidden)
     with pytest.raises(ModelError, match="another architecture"):

@@ -1,5 +1,9 @@
 """unmask finds manipulated faces in video, says how sure it is, and says when it happens.
 
+    import unmask
+    result = unmask.predict("clip.mp4")
+    print(result.verdict, result.confidence, result.segments)
+
 Names are imported when they are first used, so that `import unmask` costs next to nothing.
 """
 
@@ -9,6 +13,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from unmask.api import evaluate, list_models, load_model, predict, preprocess, train
     from unmask.data.preprocessor import VideoPreprocessor
     from unmask.data.tree import preprocess_tree
     from unmask.data.windows import Window
@@ -16,29 +21,15 @@ if TYPE_CHECKING:
     from unmask.detection.prediction import Prediction
     from unmask.errors import UnmaskError
     from unmask.faces import Face, FaceTrack
+    from unmask.models import Bundle, Decision, ModelConfig, load_bundle, save_bundle
     from unmask.segments import Segment, format_timestamp
     from unmask.synth import make_fakes
+    from unmask.training.config import TrainConfig
     from unmask.training.dataset import DeepfakeWindowDataset, create_dataloaders
-    from unmask.video.reader import Frame
-
-__all__ = [
-    "DeepfakeWindowDataset",
-    "Detector",
-    "Face",
-    "FaceTrack",
-    "Frame",
-    "Prediction",
-    "Segment",
-    "UnmaskError",
-    "VideoPreprocessor",
-    "Window",
-    "create_dataloaders",
-    "format_timestamp",
-    "make_fakes",
-    "preprocess_tree",
-]
+    from unmask.video.reader import Frame, Limits
 
 _HOMES = {
+    "api": ("evaluate", "list_models", "load_model", "predict", "preprocess", "train"),
     "data.preprocessor": ("VideoPreprocessor",),
     "data.tree": ("preprocess_tree",),
     "data.windows": ("Window",),
@@ -46,12 +37,44 @@ _HOMES = {
     "detection.prediction": ("Prediction",),
     "errors": ("UnmaskError",),
     "faces": ("Face", "FaceTrack"),
+    "models": ("Bundle", "Decision", "ModelConfig", "load_bundle", "save_bundle"),
     "segments": ("Segment", "format_timestamp"),
     "synth": ("make_fakes",),
+    "training.config": ("TrainConfig",),
     "training.dataset": ("DeepfakeWindowDataset", "create_dataloaders"),
-    "video.reader": ("Frame",),
+    "video.reader": ("Frame", "Limits"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Bundle",
+    "Decision",
+    "DeepfakeWindowDataset",
+    "Detector",
+    "Face",
+    "FaceTrack",
+    "Frame",
+    "Limits",
+    "ModelConfig",
+    "Prediction",
+    "Segment",
+    "TrainConfig",
+    "UnmaskError",
+    "VideoPreprocessor",
+    "Window",
+    "create_dataloaders",
+    "evaluate",
+    "format_timestamp",
+    "list_models",
+    "load_bundle",
+    "load_model",
+    "make_fakes",
+    "predict",
+    "preprocess",
+    "preprocess_tree",
+    "save_bundle",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:

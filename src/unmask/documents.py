@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from unmask.errors import FileError
+from unmask.errors import FileError, UsageError
 
 if TYPE_CHECKING:
     from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -41,6 +41,8 @@ def parse(kind: type[T], text: str | bytes, source: str | Path, error: type[File
         return _adapter(kind).validate_json(text, strict=True)
     except ValidationError as wrong:
         raise error(source, _said(wrong)) from wrong
+    except UsageError as wrong:  # of a type that checks more than its fields
+        raise error(source, str(wrong)) from wrong
     except RecursionError as wrong:
         raise error(source, "is nested too deeply") from wrong
 
@@ -132,7 +134,7 @@ def _cells(path: str | Path, error: type[FileError]) -> Iterator[tuple[int, dict
 
 def _said(error: "ValidationError") -> str:
     """The first thing that is wrong, and how many more there are."""
-    first, *more = error.errors(include_url=False)
+    first, *more = sorted(error.errors(include_url=False), key=lambda e: e["loc"] != ("format",))
     place = ".".join(str(part) for part in first["loc"])
     have = repr(first["input"])
     have = "" if first["type"] in ("missing", "json_invalid") else f", not {have[:60]}"

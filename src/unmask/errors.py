@@ -41,3 +41,9 @@ class ModelError(FileError):
 
 class CorpusError(FileError):
     """A folder, list or table of videos that makes no corpus."""
+
+
+def unexpected(error: BaseException) -> str:
+    """What is said of an exception that nobody expected: a bug, which costs one file."""
+    said = (str(error).splitlines() or [""])[0][:200]
+    return f"unexpected {type(error).__name__}: {said} (a bug: please report it; -v shows where)"

@@ -1,5 +1,6 @@
 """A score curve -> smoothed -> time segments. Sees arrays only."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,17 @@ class Segment:
         """End as HH:MM:SS."""
         return format_timestamp(self.end)
 
+    def to_dict(self) -> dict[str, float | int | str]:
+        """Plain values, with the times as a player shows them."""
+        return {
+            "start": self.start,
+            "end": self.end,
+            "start_time": self.start_time,
+            "end_time": self.end_time,
+            "confidence": self.confidence,
+            "track": self.track,
+        }
+
 
 def moving_average(scores: ArrayLike, width: int) -> NDArray[np.float64]:
     """Centred mean over `width` entries; at the ends over those of them that exist."""
@@ -40,6 +52,19 @@ def moving_average(scores: ArrayLike, width: int) -> NDArray[np.float64]:
     count = np.convolve(np.ones_like(values), kernel)
     first = (len(kernel) - 1) // 2
     return (total / count)[first : first + len(values)]
+
+
+def stretches(starts: ArrayLike, ends: ArrayLike, max_gap: float) -> list[slice]:
+    """Runs of neighbouring entries with at most `max_gap` seconds between them.
+
+    Args:
+        starts, ends: (N,) seconds that each entry stands for, in order, N > 0.
+        max_gap: seconds from one entry's end to the next one's start.
+    """
+    begins, stops = np.asarray(starts, float), np.asarray(ends, float)
+    cuts = np.flatnonzero(begins[1:] - stops[:-1] > max_gap) + 1
+    edges = [0, *cuts.tolist(), len(begins)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
 def find_segments(

@@ -56,7 +56,6 @@ def _draw(path: Path, sheet: Path) -> int:
 def _describe(name: str) -> dict[str, Any] | str:
     from unmask.data import pt_file
     from unmask.models import find_model, load_bundle, shipped_models
-    from unmask.models.bundle import config_dict
     from unmask.video.reader import Video
 
     path = find_model(name) if name in shipped_models() else Path(name)
@@ -79,12 +78,6 @@ def _describe(name: str) -> dict[str, Any] | str:
         if bundle.card is not None:
             return bundle.card
         parameters = sum(p.numel() for p in bundle.net.parameters())
-        return {
-            **config_dict(
-                bundle.name, bundle.net.config, bundle.spec, bundle.decision, bundle.training
-            ),
-            "parameters": parameters,
-            "sha256": bundle.sha256,
-        }
+        return {**asdict(bundle.config), "parameters": parameters, "sha256": bundle.sha256}
     with Video(path) as opened:
         return asdict(opened.info)

@@ -25,6 +25,10 @@ model = click.option(
     help="One that comes along, what `unmask train` left, a .pth, or a hub id with its checksum.",
 )
 
+faces = click.option(
+    "--faces", metavar="largest|all|N", help="Whose faces count; default: the model's choice."
+)
+
 timeout = click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),

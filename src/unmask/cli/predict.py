@@ -21,7 +21,7 @@ from unmask.cli import options
     help="jsonl is written as each video finishes.",
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write here instead.")
-@click.option("--faces", metavar="largest|all|N", help="Whose faces; default: the model's choice.")
+@options.faces
 @options.timeout
 @options.device
 @click.pass_obj
@@ -45,14 +45,14 @@ def predict(
 
     inputs = [found for path in paths for found in _expand(path)]
     detector = Detector.from_pretrained(
-        model, people=faces, device=device, limits=Limits(timeout=timeout)
+        model, faces=faces, device=device, limits=Limits(timeout=timeout)
     )
     move = options.progress("predict", quiet)
     done: list[Prediction] = []
     stream: IO[str] | None = None
     try:
         stream = click.open_file(output or "-", "w") if form == "jsonl" else None
-        for prediction in detector.predict_many(inputs):
+        for prediction in detector.predict(inputs):
             done.append(prediction)
             move(len(done), len(inputs))
             if stream is not None:

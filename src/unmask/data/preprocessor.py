@@ -1,10 +1,12 @@
 """A video, or a tree of videos -> `.pt` files of faces."""
 
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from copy import copy
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from unmask.data import pt_file
 from unmask.data.pt_file import ProcessedVideo, Summary, Writer
@@ -12,9 +14,9 @@ from unmask.errors import StoreError
 from unmask.face_spec import FaceSpec
 from unmask.faces import MTCNN, FaceCrop, FaceFinder, Tracker
 from unmask.parallel import ahead
-from unmask.video.corruption import CLEAN, Corruption
 from unmask.video.reader import Limits, Video
 
+OpenVideo = Callable[[Path, Limits], AbstractContextManager[Video]]
 _FRAMES_AHEAD = 4  # decoded while the ones before are searched
 
 
@@ -52,6 +54,7 @@ class VideoPreprocessor:
         self.spec = FaceSpec(
             target_fps, image_size, margin, sequence_length, overlap, people, exact
         )
+        self.open_video: OpenVideo = Video
         self.min_face_size = min_face_size
         self.device = device
         self.limits = limits
@@ -67,19 +70,24 @@ class VideoPreprocessor:
     def _detector(self) -> MTCNN:
         return MTCNN(self.min_face_size, device=self.device)
 
-    def stream(self, path: str | Path, corruption: Corruption = CLEAN) -> "FaceStream":
+    def opening(self, open_video: OpenVideo) -> Self:
+        """The same preprocessor, which opens its videos in another way."""
+        other = copy(self)
+        other.open_video = open_video
+        return other
+
+    def stream(self, path: str | Path) -> "FaceStream":
         """Decode, find faces, link and crop; the faces come one by one, in bounded memory.
 
         Args:
             path: of the video.
-            corruption: what is done to it first.
 
         Raises:
             VideoError: while iterating, where the file is not a video that can be read.
         """
         spec = self.spec
         finder = FaceFinder(self._detector, spec.exact, largest=spec.people == "largest")
-        return FaceStream(Path(path), spec, finder, self.limits, corruption)
+        return FaceStream(Path(path), spec, finder, self.limits, self.open_video)
 
     def process_video(self, path: str | Path) -> ProcessedVideo:
         """`stream`, in memory. A video without a face has no tracks.
@@ -130,21 +138,18 @@ class FaceStream:
         spec: FaceSpec,
         finder: FaceFinder,
         limits: Limits,
-        corruption: Corruption = CLEAN,
+        open_video: OpenVideo = Video,
     ) -> None:
         self._path, self._spec, self._finder, self._limits = path, spec, finder, limits
-        self._corruption = corruption
+        self._open = open_video
 
     def __iter__(self) -> Iterator[FaceCrop]:
         spec = self._spec
         tracker = Tracker(spec.people, spec.image_size, spec.margin, spec.exact)
         sampled, last = 0, 0.0
         with (
-            self._corruption.file(self._path, self._limits) as path,
-            Video(path, self._limits) as video,
-            closing(
-                ahead(self._corruption.frames(video.frames(spec.target_fps)), _FRAMES_AHEAD)
-            ) as frames,
+            self._open(self._path, self._limits) as video,
+            closing(ahead(video.frames(spec.target_fps), _FRAMES_AHEAD)) as frames,
         ):
             for sighting in self._finder.find(frames):
                 sampled, last = sampled + 1, sighting.frame.time

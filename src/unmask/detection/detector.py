@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import Self, overload
 
 import numpy as np
 import torch
@@ -14,23 +15,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unmask.data import pt_file
+from unmask.data.choice import choose_faces
 from unmask.data.preprocessor import VideoPreprocessor
-from unmask.data.pt_file import ProcessedVideo, Summary, coverage
-from unmask.data.windows import Window, average_windows, make_windows
-from unmask.detection.prediction import ModelId, Prediction, ScoredFace, ScoredTrack, ScoredWindow
+from unmask.data.pt_file import ProcessedVideo, Summary
+from unmask.data.windows import make_windows
+from unmask.detection.decide import decide, failed
+from unmask.detection.prediction import ModelId, Prediction
+from unmask.detection.scores import TrackLogits, VideoLogits
 from unmask.device import autocast, fast_precision, pick_device
-from unmask.errors import FileError, StoreError
+from unmask.errors import FileError, StoreError, unexpected
+from unmask.face_spec import FaceSpec
 from unmask.faces import FaceCrop
-from unmask.models import (
-    Bundle,
-    Decision,
-    find_model,
-    folded,
-    load_bundle,
-)
+from unmask.faces.tracks import parse_faces
+from unmask.models import Bundle, Calibration, find_model, folded, load_bundle
 from unmask.parallel import batched, threaded
-from unmask.segments import Segment, aggregate, find_segments, moving_average
-from unmask.video.corruption import CLEAN, Corruption
+from unmask.video.corruption import Corruption
 from unmask.video.reader import Limits
 
 log = logging.getLogger("unmask")
@@ -53,76 +52,109 @@ class Detector:
 
     Args:
         bundle: the model.
-        people: whose faces: "largest", "all" or a number; None is the model's own choice.
+        faces: whose faces: "largest", "all" or a number; None is the model's own choice.
         device: "auto", "cpu", "cuda", "cuda:1", "mps"...
         limits: what a video may cost before it is refused.
+
+    Attributes:
+        bundle: the model.
+        decision: how its scores become a verdict.
+        model: its name and checksum.
+        preprocessor: makes of a video what the model was trained on.
     """
 
     def __init__(
         self,
         bundle: Bundle,
-        people: str | int | None = None,
+        faces: str | int | None = None,
         device: str = "auto",
         limits: Limits = Limits(),  # noqa: B008
     ) -> None:
         self.bundle = bundle
+        self.decision = replace(bundle.decision, faces=parse_faces(faces or bundle.decision.faces))
         self.device = pick_device(device)
         self.model = ModelId(bundle.name, bundle.sha256)
-        self._limits = limits
+        spec = replace(bundle.spec, people=self.decision.faces)
+        self.preprocessor = VideoPreprocessor.from_spec(spec, str(self.device), limits)
+        self._asked, self._corrupted = faces is not None, False
         self._net = deepcopy(bundle.net)
         self._net.cnn = folded(bundle.net.cnn)
         self._net.to(self.device).eval()
         # On CPUs a core for each group of faces; small groups stay in the cache.
         on_cpu = self.device.type == "cpu"
         self._threads, self._at_once = (torch.get_num_threads(), 16) if on_cpu else (1, 64)
-        self._spec = replace(bundle.spec, people=people or bundle.decision.people)
 
     @classmethod
     def from_pretrained(
         cls,
         model: str | Path,
-        people: str | int | None = None,
+        faces: str | int | None = None,
         device: str = "auto",
         limits: Limits = Limits(),  # noqa: B008
-    ) -> "Detector":
+    ) -> Self:
         """Load a model.
 
         Args:
             model: "small", which comes along; a bundle folder (as training leaves it), a
                 `.safetensors` or a `.pth`; or one from the network (see find_model).
-            people, device, limits: see Detector.
+            faces, device, limits: see Detector.
 
         Raises:
             ModelError: it cannot be loaded.
         """
-        return cls(load_bundle(find_model(model)), people, device, limits)
+        return cls(load_bundle(find_model(model)), faces, device, limits)
 
-    @cached_property
-    def preprocessor(self) -> VideoPreprocessor:
-        """Makes of a video what the model was trained on."""
-        return VideoPreprocessor.from_spec(self._spec, str(self.device), self._limits)
+    def under(self, corruption: Corruption) -> Self:
+        """The same detector, before which every video is corrupted."""
+        other = copy(self)
+        other.preprocessor = self.preprocessor.opening(corruption.open)
+        other._corrupted = bool(corruption.level)
+        return other
 
-    def predict(self, path: str | Path, corruption: Corruption = CLEAN) -> Prediction:
-        """Judge a video, or a `.pt` file of its faces.
+    def calibrated(self, calibration: Calibration) -> Self:
+        """The same detector with another calibration."""
+        other = copy(self)
+        other.bundle = replace(self.bundle, calibration=calibration)
+        other.decision = calibration.applied(self.decision)
+        return other
 
-        A video in which no face is found has the verdict "failed" and no confidence.
+    @overload
+    def predict(self, source: str | Path) -> Prediction: ...  # type: ignore[overload-overlap]
+    @overload
+    def predict(self, source: Iterable[str | Path]) -> Iterator[Prediction]: ...
+    def predict(
+        self, source: str | Path | Iterable[str | Path]
+    ) -> Prediction | Iterator[Prediction]:
+        """Judge a video, or a `.pt` file of its faces; or one after the other of several.
 
-        Args:
-            path: of the file.
-            corruption: what is done to the video first.
+        A video in which no face is found has the verdict "failed" and no confidence. So has one
+        of several that cannot be used; a single one raises.
+
+        Raises:
+            VideoError, StoreError: the file cannot be used.
+        """
+        if isinstance(source, str | Path):
+            return decide(self.score(source), self.decision, self.model)
+        return map(self._predict_or_fail, source)
+
+    def _predict_or_fail(self, path: str | Path) -> Prediction:
+        try:
+            return decide(self.score(path), self.decision, self.model)
+        except FileError as error:
+            return failed(str(path), error.cause, self.model)
+        except Exception as error:  # a bug of ours costs one video, not the run
+            log.debug("%s", path, exc_info=True)
+            return failed(str(path), unexpected(error), self.model)
+
+    def score(self, path: str | Path) -> VideoLogits:
+        """The raw scores of a video, or of a `.pt` file of its faces.
 
         Raises:
             VideoError, StoreError: the file cannot be used.
         """
         if Path(path).suffix == pt_file.SUFFIX:
-            if corruption != CLEAN:
-                raise StoreError(path, "holds faces; only a video can be corrupted")
-            video = pt_file.read(path)
-            wrong = video.spec.differences(self.bundle.spec)
-            if wrong:
-                raise StoreError(path, f"does not fit the model: made with {', '.join(wrong)}")
-            return self.judge(video, str(path))
-        stream = self.preprocessor.stream(path, corruption)
+            return self._score_faces(path)
+        stream = self.preprocessor.stream(path)
         groups = batched(stream, self._at_once)
         first = next(groups, [])
         precision = self._choose_precision([crop.rgb for crop in first])
@@ -138,20 +170,24 @@ class Detector:
                 track.boxes.append(crop.box)
                 track.features.append(row)
         summary = stream.summary
-        return self._judge(str(path), summary, [tracks[track] for track in summary.kept])
+        return self._scored(str(path), summary, [tracks[track] for track in summary.kept])
 
-    def predict_many(
-        self, paths: Iterable[str | Path], corruption: Corruption = CLEAN
-    ) -> Iterator[Prediction]:
-        """Judge one video after the other; one that cannot be used has the verdict "failed"."""
-        for path in paths:
-            try:
-                yield self.predict(path, corruption)
-            except FileError as error:
-                yield self._failed(str(path), error.cause)
+    def _score_faces(self, path: str | Path) -> VideoLogits:
+        """`score` of a `.pt` file."""
+        if self._corrupted:
+            raise StoreError(path, "holds faces; only a video can be corrupted")
+        video = pt_file.read(path)
+        wrong = video.spec.differences(self.bundle.spec)
+        if wrong:
+            raise StoreError(path, f"does not fit the model: made with {', '.join(wrong)}")
+        return self.score_video(choose_faces(video, self.decision.faces, path, self._asked), path)
 
     def judge(self, video: ProcessedVideo, name: str | None = None) -> Prediction:
-        """Judge faces that are already cut out; `name` is the video's in the result."""
+        """Judge faces that are cut out already; `name` is the video's in the result."""
+        return decide(self.score_video(video, name), self.decision, self.model)
+
+    def score_video(self, video: ProcessedVideo, name: str | Path | None = None) -> VideoLogits:
+        """The raw scores of faces that are cut out already; `name` is the video's in the result."""
         crops = [crop for track in video.tracks for crop in track.crops]
         encode = partial(self._encode, precision=self._choose_precision(crops))
         groups = threaded(encode, batched(crops, self._at_once), self._threads)
@@ -160,67 +196,18 @@ class Detector:
             _Encoded(list(track.times), list(track.boxes), list(islice(features, len(track))))
             for track in video.tracks
         ]
-        return self._judge(name or video.video, video, tracks)
+        return self._scored(str(name or video.video), video, tracks)
 
-    def _judge(
-        self, name: str, video: ProcessedVideo | Summary, tracks: "list[_Encoded]"
-    ) -> Prediction:
-        decision, notes = self.bundle.decision, list(video.warnings)
-        judged = [self._judge_track(number, track, video) for number, track in enumerate(tracks)]
-        if not judged:
-            notes.append(f"no face found in {video.sampled} sampled frames")
-            return self._failed(name, "; ".join(notes))
-        confidence = max(track.confidence for track, *_ in judged)
-        return Prediction(
-            video=name,
-            verdict=_verdict(confidence, decision),
-            confidence=confidence,
-            segments=tuple(s for *_, segments in judged for s in segments),
-            timeline=tuple(f for _, faces, *_ in judged for f in faces),
-            windows=tuple(w for _, _, windows, _ in judged for w in windows),
-            tracks=tuple(track for track, *_ in judged),
-            coverage=coverage([np.array(track.times) for track in tracks], video.sampled),
-            model=self.model,
-            reason="; ".join(notes) or None,
-        )
-
-    def _judge_track(
-        self, number: int, track: "_Encoded", video: ProcessedVideo | Summary
-    ) -> tuple[ScoredTrack, list[ScoredFace], list[ScoredWindow], list[Segment]]:
-        decision, spec = self.bundle.decision, video.spec
-        times = np.array(track.times)
-        windows = make_windows(len(times), spec.sequence_length, spec.overlap)
-        scores, curves = self._score(track.features, windows)
-        starts = [float(times[window.start]) for window in windows]
-        ends = [float(times[window.stop - 1]) for window in windows]
-        smooth = moving_average(scores, decision.smoothing)
-        if curves is None:  # no frame head: a face has the mean score of its windows
-            flat = [np.full(len(w.mask), s) for w, s in zip(windows, scores, strict=True)]
-            curve = average_windows(len(times), windows, flat)
-            segments = find_segments(starts, ends, smooth, decision.segment_threshold, number)
-        else:
-            curve = average_windows(len(times), windows, curves)
-            step = 1 / spec.target_fps
-            segments = find_segments(
-                times,
-                np.minimum(times + step, max(video.duration, times[-1])),
-                moving_average(curve, decision.frame_smoothing),
-                decision.segment_threshold,
-                number,
-                max_gap=1.5 * step,
-            )
-        confidence = aggregate(smooth, decision.aggregate)
-        return (
-            ScoredTrack(number, float(times[0]), float(times[-1]), confidence),
-            [
-                ScoredFace(float(time), float(score), number, _pixels(box))
-                for time, score, box in zip(times, curve, track.boxes, strict=True)
-            ],
-            [
-                ScoredWindow(start, end, float(score), number)
-                for start, end, score in zip(starts, ends, scores, strict=True)
-            ],
-            segments,
+    def _scored(
+        self, name: str, video: ProcessedVideo | Summary, tracks: list[_Encoded]
+    ) -> VideoLogits:
+        return VideoLogits(
+            name,
+            tuple(self._score_track(track, video.spec) for track in tracks),
+            video.sampled,
+            video.duration,
+            video.warnings,
+            video.spec,
         )
 
     @torch.inference_mode()
@@ -233,10 +220,9 @@ class Detector:
             return self._net.encode(faces.to(self.device)).float().cpu()
 
     @torch.inference_mode()
-    def _score(
-        self, features: list[Tensor], windows: list[Window]
-    ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]] | None]:
-        """Probabilities of windows (W,), and of the frames of each window (T,)."""
+    def _score_track(self, track: _Encoded, spec: FaceSpec) -> TrackLogits:
+        features = track.features
+        windows = make_windows(len(features), spec.sequence_length, spec.overlap)
         scores: list[NDArray[np.float64]] = []
         curves: list[NDArray[np.float64]] = []
         for group in batched(windows, _WINDOWS_AT_ONCE):
@@ -246,17 +232,11 @@ class Detector:
                 faces = features[window.start : window.stop]
                 row[: len(faces)] = torch.stack(faces)
             logits = self._net.judge(batch.to(self.device), mask.to(self.device))
-            scores.append(self._probability(logits.window).cpu().numpy())
+            scores.append(logits.window.double().cpu().numpy())
             if logits.frames is not None:
-                curves += list(self._probability(logits.frames).cpu().numpy())
-        return np.concatenate(scores), curves or None
-
-    def _probability(self, logits: Tensor) -> Tensor:
-        """Of any shape, float64."""
-        logits, calibration = logits.double(), self.bundle.calibration
-        if calibration is not None:
-            logits = (logits + calibration.offset) / calibration.temperature
-        return logits.sigmoid()
+                curves += list(logits.frames.double().cpu().numpy())
+        boxes, times = np.stack(track.boxes), np.array(track.times)
+        return TrackLogits(times, boxes, windows, np.concatenate(scores), curves or None)
 
     @torch.inference_mode()
     def _choose_precision(self, crops: list[NDArray[np.uint8]]) -> str:
@@ -267,23 +247,10 @@ class Detector:
         for precision in ("float32", fast):
             features = self._encode(crops[:_TRIED], precision).to(self.device)
             logits = (part for part in self._net.judge(features[None]) if part is not None)
-            scores.append(torch.cat([self._probability(part).flatten() for part in logits]))
-        lost = float((scores[0] - scores[1]).abs().max())
+            raw = torch.cat([part.flatten() for part in logits]).double().cpu().numpy()
+            scores.append(self.decision.probability(raw))
+        lost = float(np.abs(scores[0] - scores[1]).max())
         if lost <= _TOLERANCE:
             return fast
         log.debug("%s would move a score by %.3f: scoring in float32", fast, lost)
         return "float32"
-
-    def _failed(self, name: str, reason: str) -> Prediction:
-        return Prediction(name, "failed", None, (), (), (), (), 0.0, self.model, reason)
-
-
-def _pixels(box: NDArray[np.float32]) -> tuple[float, float, float, float]:
-    x0, y0, x1, y1 = (round(float(side), 1) for side in box)
-    return x0, y0, x1, y1
-
-
-def _verdict(confidence: float, decision: Decision) -> str:
-    if confidence > decision.fake_above:
-        return "fake"
-    return "real" if confidence <= decision.real_below else "inconclusive"

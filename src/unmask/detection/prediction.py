@@ -1,8 +1,14 @@
 """What is known of a video after it was judged."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
+from unmask.models.decision import Verdict
 from unmask.segments import Segment
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,15 @@ class ModelId:
 
 
 @dataclass(frozen=True)
+class Thresholds:
+    """What a confidence, and the curve of a segment, was compared with; see Decision."""
+
+    real_below: float
+    fake_above: float
+    segment_threshold: float
+
+
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """What is known of a video afterwards.
 
@@ -65,10 +80,11 @@ class Prediction:
         coverage: share of the sampled frames with a scored face, 0 to 1.
         model: who says so.
         reason: why it failed, or what to keep in mind; None if there is nothing to say.
+        thresholds: what the verdict and the segments follow from; None if failed.
     """
 
     video: str
-    verdict: str
+    verdict: Verdict
     confidence: float | None
     segments: tuple[Segment, ...]
     timeline: tuple[ScoredFace, ...]
@@ -77,8 +93,42 @@ class Prediction:
     coverage: float
     model: ModelId
     reason: str | None = None
+    thresholds: Thresholds | None = None
+
+    def __repr__(self) -> str:
+        score = "" if self.confidence is None else f", confidence={self.confidence:.3f}"
+        found = f", segments={len(self.segments)}" if self.segments else ""
+        return f"Prediction({self.video!r}, verdict={self.verdict!r}{score}{found})"
 
     @property
     def is_fake(self) -> bool | None:
         """True or False for the verdicts "fake" and "real", else None."""
         return {"fake": True, "real": False}.get(self.verdict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, in the form that `unmask predict --format json` prints."""
+        content = asdict(self)
+        return {
+            "video": content.pop("video"),
+            "verdict": content.pop("verdict"),
+            "is_fake": self.is_fake,
+            **content,
+            "segments": [segment.to_dict() for segment in self.segments],
+        }
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """`to_dict` as JSON text; on one line if `indent` is None."""
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def plot(self, axes: "Axes | None" = None) -> "Axes":
+        """Draw the curve of every person over time, the thresholds, and the segments.
+
+        Args:
+            axes: to draw into; None makes a figure.
+
+        Returns:
+            The axes; `.figure.savefig("curve.png")` writes the picture.
+        """
+        from unmask.detection.curve import draw_prediction
+
+        return draw_prediction(self, axes)

@@ -16,10 +16,9 @@ from unmask.detection.detector import Detector
 from unmask.detection.prediction import Prediction
 from unmask.errors import CorpusError, FileError
 from unmask.evaluation import FrameScore, ScoredVideo, WindowScore, read_scores
-from unmask.evaluation.fitting import Fitting
 from unmask.evaluation.robustness import Cell, summarise
 from unmask.evaluation.scores import detailed_row
-from unmask.video.corruption import CLEAN, Corruption
+from unmask.video.corruption import Corruption
 from unmask.video.reader import Video
 
 
@@ -45,12 +44,11 @@ def labelled_videos(root: str | Path, split: str = "test") -> list[VideoRecord]:
 def score_videos(
     detector: Detector,
     records: list[VideoRecord],
-    corruption: Corruption = CLEAN,
     on_progress: Callable[[int, int], None] = lambda finished, total: None,
 ) -> list[ScoredVideo]:
     """Judge labelled videos; those that cannot be scored have a reason and no score."""
     scored = []
-    predictions = detector.predict_many((record.path for record in records), corruption)
+    predictions = detector.predict(record.path for record in records)
     for record, prediction in zip(records, predictions, strict=True):
         scored.append(scored_video(record, prediction))
         on_progress(len(scored), len(records))
@@ -62,7 +60,6 @@ def score_grid(
     records: list[VideoRecord],
     clean: list[ScoredVideo],
     corruptions: list[Corruption],
-    fitting: Fitting,
     threshold: float,
     out: str | Path,
     on_progress: Callable[[int, int], None] = lambda finished, total: None,
@@ -77,22 +74,21 @@ def score_grid(
         records: the videos; of `.pt` files none can be scored.
         clean: their scores without corruption.
         corruptions: see unmask.corruption.
-        fitting: applied to all scores.
         threshold: a score above it counts as fake.
         out: folder of the evaluation.
         on_progress: called with (finished, total) corruptions.
     """
-    cells = [summarise("none", 0, "", fitting.apply(clean), threshold)]
+    cells = [summarise("none", 0, "", clean, threshold)]
     origin = _origin(detector, records)
     for number, c in enumerate(corruptions):
         file = Path(out) / "corrupted" / f"{c.kind}_{c.level}.json"
         videos = _finished(file, origin)
         if videos is None:
-            videos = score_videos(detector, records, c)
+            videos = score_videos(detector.under(c), records)
             rows = [detailed_row(video, threshold) for video in videos]
             content = {"origin": origin, "per_video_predictions": rows}
             write_text(file, json.dumps(content) + "\n")
-        cells.append(summarise(c.kind, c.level, c.parameter, fitting.apply(videos), threshold))
+        cells.append(summarise(c.kind, c.level, c.parameter, videos, threshold))
         on_progress(number + 1, len(corruptions))
     return cells
 
@@ -100,7 +96,7 @@ def score_grid(
 def _origin(detector: Detector, records: list[VideoRecord]) -> str:
     """A checksum of what scores follow from: the model, and the videos with their truth."""
     bundle = detector.bundle
-    model = (bundle.sha256, bundle.spec, bundle.decision, bundle.calibration)
+    model = (bundle.sha256, bundle.spec, detector.decision)
     files = [(r, r.path.resolve(), r.path.exists() and r.path.stat().st_size) for r in records]
     return hashlib.sha256(repr((model, files)).encode()).hexdigest()
 

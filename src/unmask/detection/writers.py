@@ -4,34 +4,19 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 from unmask.detection.prediction import Prediction
-from unmask.evaluation.scores import segment_dict
-
-
-def prediction_dict(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as plain values, in the form that `predict --format json` prints."""
-    content = asdict(prediction)
-    return {
-        "video": content.pop("video"),
-        "verdict": content.pop("verdict"),
-        "is_fake": prediction.is_fake,
-        **content,
-        "segments": [segment_dict(segment) for segment in prediction.segments],
-    }
 
 
 def as_json(predictions: Sequence[Prediction]) -> str:
     """One object for one prediction, an array for several."""
-    rows = [prediction_dict(prediction) for prediction in predictions]
+    rows = [prediction.to_dict() for prediction in predictions]
     return json.dumps(rows[0] if len(rows) == 1 else rows, indent=2) + "\n"
 
 
 def as_jsonl(prediction: Prediction) -> str:
     """One object on one line."""
-    return json.dumps(prediction_dict(prediction)) + "\n"
+    return prediction.to_json(indent=None) + "\n"
 
 
 def as_csv(predictions: Sequence[Prediction]) -> str:

@@ -17,7 +17,7 @@ _EDGE = 1e-6  # no score is surer than this
 
 
 @dataclass(frozen=True)
-class Calibration:
+class ScoreCalibration:
     """A rising function of scores.
 
     Attributes:
@@ -28,6 +28,7 @@ class Calibration:
             empty.
         temperature: above 1 makes less sure; 1 for "isotonic".
         videos: how many it was fitted on.
+        offset: added to the logit before it is divided; 0 for "isotonic".
     """
 
     method: str
@@ -35,16 +36,17 @@ class Calibration:
     scores: tuple[float, ...]
     probabilities: tuple[float, ...]
     videos: int
+    offset: float = 0.0
 
     def apply(self, scores: ArrayLike) -> Scores:
         """(N,) scores of 0 to 1 -> (N,) calibrated ones."""
         s = np.asarray(scores, dtype=np.float64)
         if self.method == "isotonic":
             return np.interp(s, self.scores, self.probabilities)
-        return np.asarray(expit(_logit(s) / self.temperature))
+        return np.asarray(expit((_logit(s) + self.offset) / self.temperature))
 
 
-def fit_calibration(labels: Labels, scores: Scores, method: str) -> Calibration:
+def fit_score_calibration(labels: Labels, scores: Scores, method: str) -> ScoreCalibration:
     """Fit on scores of 0 to 1 with labels 0 or 1, both occurring.
 
     Raises:
@@ -57,15 +59,15 @@ def fit_calibration(labels: Labels, scores: Scores, method: str) -> Calibration:
     if method == "isotonic":
         fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, labels)
         xs, ys = fitted.X_thresholds_.tolist(), fitted.y_thresholds_.tolist()
-        return Calibration(method, 1.0, tuple(xs), tuple(ys), len(labels))
-    logits, targets = _logit(scores), _targets(labels)
+        return ScoreCalibration(method, 1.0, tuple(xs), tuple(ys), len(labels))
+    logits, targets = _logit(scores), platt_targets(labels)
 
     def loss(log_temperature: float) -> float:
         z = logits / np.exp(log_temperature)
         return float(np.mean(np.logaddexp(0, z) - targets * z))
 
     best = minimize_scalar(loss, bounds=(-4, 4), method="bounded").x
-    return Calibration(method, float(np.exp(best)), (), (), len(labels))
+    return ScoreCalibration(method, float(np.exp(best)), (), (), len(labels))
 
 
 def fit_platt(labels: Labels, scores: Scores) -> tuple[float, float]:
@@ -80,7 +82,7 @@ def fit_platt(labels: Labels, scores: Scores) -> tuple[float, float]:
         labels: (N,) 0 or 1, both occurring.
         scores: (N,) sigmoid(z), 0 to 1.
     """
-    logits, targets = _logit(scores), _targets(labels)
+    logits, targets = _logit(scores), platt_targets(labels)
     weights = 1 / np.bincount(labels)[labels]
     fitted = LogisticRegression(C=1e6).fit(
         np.tile(logits, 2)[:, None],
@@ -103,7 +105,7 @@ class Fitting:
         goal: see choose_threshold.
     """
 
-    calibration: Calibration | None = None
+    calibration: ScoreCalibration | None = None
     threshold: float | None = None
     goal: str | None = None
 
@@ -153,14 +155,14 @@ def fit_scores(
             "calibration chosen on what is reported says nothing; fit on another split"
         )
     labels, scores = arrays(held_out)
-    calibration = None if method is None else fit_calibration(labels, scores, method)
+    calibration = None if method is None else fit_score_calibration(labels, scores, method)
     if calibration is not None:
         scores = calibration.apply(scores)
     threshold = None if goal is None else choose_threshold(labels, scores, goal)
     return Fitting(calibration, threshold, goal)
 
 
-def _targets(labels: Labels) -> Scores:
+def platt_targets(labels: Labels) -> Scores:
     """Of each video, what its probability ought to be (Platt 1999, section 2.2)."""
     reals, fakes = np.bincount(labels, minlength=2)
     return np.asarray(np.where(labels == 1, (fakes + 1) / (fakes + 2), 1 / (reals + 2)))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.atomic import write_text
-from unmask.evaluation.fitting import Calibration, Fitting
+from unmask.evaluation.fitting import Fitting, ScoreCalibration
 from unmask.evaluation.levels import Level, levels
 from unmask.evaluation.localisation import Localisation, localise
 from unmask.evaluation.measures import Difference, compare, delong
@@ -27,6 +27,7 @@ from unmask.evaluation.protocols import ProtocolResult, run_protocol
 from unmask.evaluation.robustness import Cell
 from unmask.evaluation.scores import ScoredVideo, arrays, clusters, detailed_row
 from unmask.evaluation.slices import Slice, slices
+from unmask.evaluation.verdicts import VerdictCounts, count_verdicts
 
 SUMMARY = "test_metrics_summary.json"
 DETAILS = "test_detailed_predictions.json"
@@ -66,6 +67,8 @@ class Report:
         videos: how many there are, with and without a score.
         failures: those without.
         mean_coverage: share of sampled frames with a scored face, over the videos; None if unknown.
+        real_below: a score up to it is called real, one between it and the threshold inconclusive.
+        verdicts: what the real and the fake videos were called.
         metrics: at the threshold, over the videos that have a score.
         metrics_failures_wrong: the same with every video without a score called the wrong class.
         goal: what the threshold was chosen for on other videos; None if it was given.
@@ -83,10 +86,12 @@ class Report:
     videos: int
     failures: tuple[Failure, ...]
     mean_coverage: float | None
+    real_below: float
+    verdicts: dict[str, VerdictCounts]
     metrics: Metrics
     metrics_failures_wrong: Metrics
     goal: str | None
-    calibration: Calibration | None
+    calibration: ScoreCalibration | None
     levels: dict[str, Level]
     localisation: Localisation | None
     operating_points: tuple[OperatingPoint, ...]
@@ -100,6 +105,7 @@ def make_report(
     videos: Sequence[ScoredVideo],
     threshold: float = 0.5,
     *,
+    real_below: float | None = None,
     fitting: Fitting = Fitting(),  # noqa: B008
     robustness: Sequence[Cell] = (),
     against: Sequence[ScoredVideo] | None = None,
@@ -110,6 +116,7 @@ def make_report(
     Args:
         videos: with their scores, calibrated already if they are to be.
         threshold: a score above it counts as fake.
+        real_below: a score up to it is called real; None is the threshold.
         fitting: what was learned on other videos.
         robustness: see summarise.
         against: other scores of the same videos.
@@ -122,10 +129,13 @@ def make_report(
     labels, scores = arrays(videos)
     known = [video.coverage for video in videos if video.coverage is not None]
     located = any(video.label and video.truth for video in videos)
+    lower = threshold if real_below is None else real_below
     return Report(
         videos=len(videos),
         failures=tuple(Failure(v.name, v.reason) for v in videos if v.score is None),
         mean_coverage=float(np.mean(known)) if known else None,
+        real_below=lower,
+        verdicts=count_verdicts(videos, lower, threshold),
         metrics=evaluate(videos, threshold),
         metrics_failures_wrong=evaluate_as_wrong(videos, threshold),
         goal=fitting.goal,
@@ -204,7 +214,6 @@ def compare_scores(videos: Sequence[ScoredVideo], others: Sequence[ScoredVideo])
 def report_text(report: Report) -> str:
     """A few lines for people."""
     m = report.metrics
-    (tn, fp), (fn, tp) = m.confusion_matrix
     lines = [
         f"videos     {m.scored} scored, {m.failed} without a score",
         f"accuracy   {m.accuracy:.4f}",
@@ -212,8 +221,11 @@ def report_text(report: Report) -> str:
         f"recall     {m.recall:.4f}",
         f"f1         {m.f1_score:.4f}",
         f"auc-roc    {'undefined (one class)' if m.auc_roc is None else f'{m.auc_roc:.4f}'}",
-        f"confusion  {tn} real called real, {fp} real called fake, "
-        f"{fn} fake called real, {tp} fake called fake",
+        "           called real  inconclusive  called fake  no score",
+    ]
+    lines += [
+        f"{truth:9}  {c.real:11}  {c.inconclusive:12}  {c.fake:11}  {c.failed:8}"
+        for truth, c in report.verdicts.items()
     ]
     if m.failed:
         wrong = report.metrics_failures_wrong

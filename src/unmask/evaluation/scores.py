@@ -195,7 +195,7 @@ def detailed_row(video: ScoredVideo, threshold: float) -> dict[str, Any]:
         "method": video.method,
         "video_is_fake": fake,
         "overall_confidence": video.score,
-        "manipulated_segments": [segment_dict(segment) for segment in video.segments],
+        "manipulated_segments": [segment.to_dict() for segment in video.segments],
         "predicted": None if fake is None else int(fake),
         "confidence": video.score,
         "true_label": video.label,
@@ -214,15 +214,3 @@ def detailed_row(video: ScoredVideo, threshold: float) -> dict[str, Any]:
 def _rounded(rows: Sequence[tuple[float, ...]]) -> list[list[float]]:
     """Scores; times stay, since a period may begin at one."""
     return [[*row[:-1], round(row[-1], 6)] for row in rows]
-
-
-def segment_dict(segment: Segment) -> dict[str, Any]:
-    """A segment as plain values, with its times as a player shows them."""
-    return {
-        "start": segment.start,
-        "end": segment.end,
-        "start_time": segment.start_time,
-        "end_time": segment.end_time,
-        "confidence": segment.confidence,
-        "track": segment.track,
-    }

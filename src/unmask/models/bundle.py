@@ -9,17 +9,19 @@ document's own model.
 import hashlib
 import json
 import pickle
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from unmask import documents
 from unmask.atomic import replacing, write_text
-from unmask.errors import ModelError, UnmaskError
+from unmask.documents import STRICT
+from unmask.errors import ModelError, UsageError
 from unmask.face_spec import FaceSpec
 from unmask.models.calibration import CALIBRATION, Calibration
 from unmask.models.decision import Decision
@@ -27,7 +29,48 @@ from unmask.models.network import DeepfakeNet, ModelConfig
 
 CONFIG, WEIGHTS, BEST = "config.json", "model.safetensors", "best_model.pth"
 CARD = "card.md"
-FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a model came to be.
+
+    Attributes:
+        started_from: the weights before training.
+        settings: of the training, by name.
+    """
+
+    started_from: str = "unknown weights"
+    settings: dict[str, str | int | float | bool] = field(default_factory=dict)
+
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """`config.json`, and "config" in a checkpoint.
+
+    Attributes:
+        name: for reports.
+        model: the architecture.
+        faces: how the faces that it takes are made.
+        decision: how its scores become a verdict, before calibration.
+        training: how it came to be.
+        format: of the file.
+    """
+
+    name: str
+    model: ModelConfig = field(default_factory=ModelConfig)
+    faces: FaceSpec = field(default_factory=FaceSpec)
+    decision: Decision = field(default_factory=Decision)
+    training: Provenance = field(default_factory=Provenance)
+    format: Literal[2] = 2
+
+    __pydantic_config__ = STRICT
+
+    def save(self, folder: str | Path) -> None:
+        """Write `config.json`."""
+        write_text(Path(folder) / CONFIG, documents.to_json(self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,43 +78,34 @@ class Bundle:
     """A model that can predict.
 
     Attributes:
-        name: for reports.
+        config: what it is.
         net: the network, in evaluation mode, on the CPU.
-        spec: how the faces that it takes are made.
-        decision: how its scores become a verdict.
-        training: what is known of its making.
-        sha256: of the weights file, hexadecimal.
-        calibration: of its logits; its thresholds go before the decision's.
+        calibration: fitted on other videos than it learned from; None without.
         card: what is to be known of it, Markdown.
+        sha256: of the weights file, hexadecimal.
     """
 
-    name: str
+    config: BundleConfig
     net: DeepfakeNet
-    spec: FaceSpec
-    decision: Decision
-    training: dict[str, Any] = field(default_factory=dict)
-    sha256: str = ""
     calibration: Calibration | None = None
     card: str | None = None
+    sha256: str = ""
 
+    @property
+    def name(self) -> str:
+        """For reports."""
+        return self.config.name
 
-def config_dict(
-    name: str, config: ModelConfig, spec: FaceSpec, decision: Decision, training: dict[str, Any]
-) -> dict[str, Any]:
-    """What stands in `config.json`, and under "config" in a checkpoint."""
-    return {
-        "format": FORMAT,
-        "name": name,
-        "model": asdict(config),
-        "faces": asdict(spec),
-        "decision": asdict(decision),
-        "training": training,
-    }
+    @property
+    def spec(self) -> FaceSpec:
+        """How the faces that it takes are made."""
+        return self.config.faces
 
-
-def save_config(folder: str | Path, config: dict[str, Any]) -> None:
-    """Write `config.json`."""
-    write_text(Path(folder) / CONFIG, json.dumps(config, indent=2) + "\n")
+    @property
+    def decision(self) -> Decision:
+        """How its scores become a verdict, calibrated if it is."""
+        decision = self.config.decision
+        return self.calibration.applied(decision) if self.calibration else decision
 
 
 def save_bundle(folder: str | Path, bundle: Bundle, half: bool = False) -> None:
@@ -82,21 +116,19 @@ def save_bundle(folder: str | Path, bundle: Bundle, half: bool = False) -> None:
         bundle: the model.
         half: write the weights as float16, which takes half the room and moves scores by little.
     """
+    folder = Path(folder)
     state = {key: value.contiguous() for key, value in bundle.net.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     for name in (CALIBRATION, CARD):  # of what was there before
-        (Path(folder) / name).unlink(missing_ok=True)
-    with replacing(Path(folder) / WEIGHTS) as temporary:
+        (folder / name).unlink(missing_ok=True)
+    with replacing(folder / WEIGHTS) as temporary:
         save_file(state, temporary)
     if bundle.calibration is not None:
         bundle.calibration.save(folder)
     if bundle.card is not None:
-        write_text(Path(folder) / CARD, bundle.card)
-    config = config_dict(
-        bundle.name, bundle.net.config, bundle.spec, bundle.decision, bundle.training
-    )
-    save_config(folder, config)
+        write_text(folder / CARD, bundle.card)
+    bundle.config.save(folder)
 
 
 def load_bundle(path: str | Path) -> Bundle:
@@ -106,46 +138,37 @@ def load_bundle(path: str | Path) -> Bundle:
         ModelError: missing, damaged, unsafe to load, or weights of another architecture.
     """
     path = Path(path)
-    if path.is_dir():
-        weights = next((path / n for n in (WEIGHTS, BEST) if (path / n).is_file()), None)
-        if weights is None:
-            raise ModelError(path, f"holds no model: looked for {WEIGHTS} and {BEST}")
-    elif path.is_file():
-        weights = path
-    else:
-        raise ModelError(path, "no such file or folder")
+    weights = _weights_file(path)
     state, inside = _read_weights(weights)
     beside = weights.with_name(CONFIG)
     if inside is not None:
         config, source = inside, weights
     elif beside.is_file():
-        config, source = _read_json(beside), beside
+        config, source = documents.read_json(BundleConfig, beside, ModelError), beside
     else:
-        config, source = config_dict(path.stem, ModelConfig(), FaceSpec(), Decision(), {}), weights
+        config, source = BundleConfig(path.stem), weights
     try:
-        if config["format"] != FORMAT:
-            raise ValueError(f"format {config['format']!r}; this version reads {FORMAT}")
-        net = DeepfakeNet(ModelConfig(**config["model"]))
-        spec, decision = FaceSpec(**config["faces"]), Decision(**config["decision"])
-        name, training = str(config["name"]), dict(config["training"])
-    except (KeyError, TypeError, ValueError, UnmaskError) as error:
-        raise ModelError(source, f"not the configuration of a model: {error}") from error
+        net = DeepfakeNet(config.model)
+    except UsageError as error:
+        raise ModelError(source, str(error)) from error
     _check_same(weights, net.state_dict(), state)
     net.load_state_dict(state)
-    folder = weights.parent
     # Other weights in the folder have not been calibrated.
-    calibration = Calibration.load(folder) if weights.name == WEIGHTS else None
-    if calibration is not None:
-        decision = replace(
-            decision,
-            real_below=calibration.real_below,
-            fake_above=calibration.fake_above,
-            segment_threshold=calibration.segment_above,
-        )
-    card = folder / CARD
+    calibration = Calibration.load(weights.parent) if weights.name == WEIGHTS else None
+    card = weights.with_name(CARD)
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None
-    checksum = sha256_of(weights)
-    return Bundle(name, net.eval(), spec, decision, training, checksum, calibration, text)
+    return Bundle(config, net.eval(), calibration, text, sha256_of(weights))
+
+
+def _weights_file(path: Path) -> Path:
+    if path.is_dir():
+        weights = next((path / n for n in (WEIGHTS, BEST) if (path / n).is_file()), None)
+        if weights is None:
+            raise ModelError(path, f"holds no model: looked for {WEIGHTS} and {BEST}")
+        return weights
+    if not path.is_file():
+        raise ModelError(path, "no such file or folder")
+    return path
 
 
 def read_checkpoint(path: str | Path) -> Any:
@@ -164,7 +187,20 @@ def read_checkpoint(path: str | Path) -> Any:
         raise ModelError(path, "not a checkpoint that can be read (damaged?)") from error
 
 
-def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+def parse_config(content: object, source: Path) -> BundleConfig:
+    """The configuration that a checkpoint carries.
+
+    Raises:
+        ModelError: it is none.
+    """
+    try:
+        text = json.dumps(content)
+    except (TypeError, ValueError) as error:
+        raise ModelError(source, "its configuration is not one of a model") from error
+    return documents.parse(BundleConfig, text, source, ModelError)
+
+
+def _read_weights(path: Path) -> tuple[dict[str, Tensor], BundleConfig | None]:
     """Weights, and the configuration if the file holds one."""
     if path.suffix == ".safetensors":
         try:
@@ -174,7 +210,8 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]
     content = read_checkpoint(path)
     config = None
     if isinstance(content, dict) and "model_state_dict" in content:
-        config = content.get("config")
+        inside = content.get("config")
+        config = None if inside is None else parse_config(inside, path)
         content = content["model_state_dict"]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise ModelError(path, "holds no weights of a network")
@@ -195,16 +232,6 @@ def _check_same(path: Path, ours: dict[str, Tensor], theirs: dict[str, Tensor]) 
         raise ModelError(
             path, f"a checkpoint of another architecture: {'; '.join(wrong[:3])}{more}"
         )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(path, f"cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise ModelError(path, "not the configuration of a model")
-    return config
 
 
 def sha256_of(path: Path) -> str:

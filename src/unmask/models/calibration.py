@@ -1,51 +1,83 @@
-"""How a model's logits become probabilities and verdicts: `calibration.json` of a bundle."""
+"""`calibration.json` of a bundle: what was fitted on videos that the model did not learn from."""
 
-import json
-import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Literal, Self
 
+from annotated_types import Ge, Gt
+
+from unmask import documents
 from unmask.atomic import write_text
+from unmask.documents import STRICT
 from unmask.errors import ModelError
+from unmask.models.decision import Decision, Probability
 
 CALIBRATION = "calibration.json"
-FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a calibration was fitted on.
+
+    Attributes:
+        reals, fakes: how many videos.
+        videos: where they are from, in words.
+        auc_roc: of their scores; None if only one class was there.
+        fake_above, real_below, segment_threshold: what each threshold was chosen for, in words.
+    """
+
+    reals: Annotated[int, Ge(0)]
+    fakes: Annotated[int, Ge(0)]
+    videos: str
+    auc_roc: float | None
+    fake_above: str
+    real_below: str
+    segment_threshold: str
+
+    __pydantic_config__ = STRICT
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is made of a logit z: the probability is sigmoid((z + offset) / temperature).
-
-    Platt 1999, "Probabilistic Outputs for Support Vector Machines"; with an offset of 0, Guo,
-    Pleiss, Sun and Weinberger 2017, "On Calibration of Modern Neural Networks".
+    """The fitted part of a Decision.
 
     Attributes:
-        temperature: above 1 makes less sure.
-        offset: added to the logit first.
-        real_below, fake_above: a confidence up to the one is "real", over the other "fake", and
-            between them "inconclusive".
-        segment_above: a segment is where the smoothed curve of the faces lies above.
-        basis: what it was fitted on, and the error rates that the thresholds were chosen for.
+        temperature, offset, real_below, fake_above, segment_threshold: see Decision.
+        basis: what it was fitted on.
+        format: of the file.
+
+    Raises:
+        ValueError: real_below lies above fake_above.
     """
 
-    temperature: float
+    temperature: Annotated[float, Gt(0)]
     offset: float
-    real_below: float
-    fake_above: float
-    segment_above: float
-    basis: dict[str, Any] = field(default_factory=dict)
+    real_below: Probability
+    fake_above: Probability
+    segment_threshold: Probability
+    basis: Basis
+    format: Literal[2] = 2
+
+    __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < math.inf or not math.isfinite(self.offset):
-            raise ValueError("temperature and offset must be numbers, temperature above 0")
-        if not 0 <= self.real_below <= self.fake_above <= 1 or not 0 <= self.segment_above <= 1:
-            raise ValueError("thresholds lie between 0 and 1, and real_below not above fake_above")
+        if self.real_below > self.fake_above:
+            raise ValueError("real_below lies above fake_above")
+
+    def applied(self, decision: Decision) -> Decision:
+        """The decision with what was fitted."""
+        return replace(
+            decision,
+            temperature=self.temperature,
+            offset=self.offset,
+            real_below=self.real_below,
+            fake_above=self.fake_above,
+            segment_threshold=self.segment_threshold,
+        )
 
     def save(self, folder: str | Path) -> None:
         """Write `calibration.json`."""
-        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=2)
-        write_text(Path(folder) / CALIBRATION, text + "\n")
+        write_text(Path(folder) / CALIBRATION, documents.to_json(self))
 
     @classmethod
     def load(cls, folder: str | Path) -> Self | None:
@@ -55,12 +87,4 @@ class Calibration:
             ModelError: it cannot be used.
         """
         path = Path(folder) / CALIBRATION
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content.pop("format") != FORMAT:
-                raise ValueError(f"not of format {FORMAT}")
-            return cls(**content)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(path, f"not the calibration of a model: {error}") from error
+        return documents.read_json(cls, path, ModelError) if path.exists() else None

@@ -120,7 +120,7 @@ PRESETS: dict[str, Config] = {
             pairs=True,
             keep=3,
         ),
-        Decision(people="all", smoothing=1, aggregate="max"),
+        Decision(faces="all", smoothing=1, aggregate="max"),
     ),
 }
 

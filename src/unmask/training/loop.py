@@ -22,7 +22,7 @@ from unmask.errors import CorpusError, ModelError, UnmaskError, UsageError
 from unmask.evaluation import Report, write_evaluation
 from unmask.evaluation.metrics import auc
 from unmask.models import DeepfakeNet, Logits, find_model, load_bundle, load_imagenet
-from unmask.models.bundle import config_dict, save_config
+from unmask.models.bundle import BundleConfig, Provenance, parse_config
 from unmask.synth import Forger, parse_families
 from unmask.synth.redrawers import load_redrawers
 from unmask.training.checkpoints import (
@@ -189,13 +189,13 @@ class Run:
         fakes = sum(windows.labels)
         weighted = settings.balance == "weight"
         self._fake_weight = (len(windows) - fakes) / fakes if weighted else 1.0
-        facts = {"started_from": origin, "settings": asdict(settings)}
+        facts = Provenance(origin, asdict(settings))
         name = out.resolve().name if out else ""
-        self.description = config_dict(name, model_config, train_set.spec, decision, facts)
+        self.description = BundleConfig(name, model_config, train_set.spec, decision, facts)
         self.position = self._restore(last) if last else Position()
         cache = self._cache(out, [*train_set.paths, *val_set.paths]) if out else None
         if out and group.main:
-            save_config(out, self.description)
+            self.description.save(out)
         windows.cache = cache
         self._train = training_loader(
             windows,
@@ -219,7 +219,7 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it."""
-        return self.learner.state() | {"config": self.description}
+        return self.learner.state() | {"config": asdict(self.description)}
 
     def train_epoch(self, epoch: int, signals: list[int], on_step: OnStep) -> float:
         """The rest of a pass over the training windows; returns the mean loss a window."""
@@ -320,14 +320,14 @@ class Run:
         """Put back what a checkpoint holds, if it is of the same run."""
         state, position = read_state(path)
         try:
-            before, now = _fixed(state["config"]), _fixed(self.description)
+            config = parse_config(state["config"], path)
+            before, now = _fixed(config), _fixed(self.description)
             changed = [key for key in now if before[key] != now[key]]
             if changed:
                 raise ModelError(
                     path, f"trained with another {', '.join(changed)}: not to be resumed"
                 )
-            origin = state["config"]["training"]["started_from"]
-            self.description["training"]["started_from"] = origin
+            self.description = replace(self.description, training=config.training)
             self.learner.restore(state)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(path, f"cannot be resumed: {error}") from error
@@ -410,7 +410,7 @@ def _initialise(net: DeepfakeNet, weights: str) -> str:
         if bundle.net.config != net.config:
             raise ModelError(weights, "has another architecture than the settings ask for")
         net.load_state_dict(bundle.net.state_dict())
-        before = bundle.training.get("started_from", "unknown weights")
+        before = bundle.config.training.started_from
         return f"{bundle.name} (sha256 {bundle.sha256}), which started from {before}"
     name = net.config.backbone
     origin = load_imagenet(net.cnn, name)
@@ -423,9 +423,9 @@ def _initialise(net: DeepfakeNet, weights: str) -> str:
     return f"ImageNet ({origin})"
 
 
-def _fixed(description: dict[str, Any]) -> dict[str, Any]:
+def _fixed(config: BundleConfig) -> dict[str, Any]:
     """What must not change within a run, as one flat dictionary."""
-    flat = description["faces"] | description["model"] | description["training"]["settings"]
+    flat = asdict(config.faces) | asdict(config.model) | config.training.settings
     free = {"workers", "patience", "keep", "save_minutes", "tensorboard", "compile"}
     if flat["schedule"] != "cosine":  # which ends with the last epoch
         free.add("epochs")

@@ -74,6 +74,16 @@ class Corruption:
         return _UNITS[self.kind][1][self.level - 1]
 
     @contextmanager
+    def open(self, path: Path, limits: Limits) -> Iterator[Video]:
+        """The video as it is after the corruption; to be given to VideoPreprocessor.opening.
+
+        Raises:
+            VideoError: it cannot be read.
+        """
+        with self.file(path, limits) as file, Video(file, limits, self.frames) as video:
+            yield video
+
+    @contextmanager
     def file(self, path: Path, limits: Limits) -> Iterator[Path]:
         """The video, or a temporary one that has been encoded again.
 

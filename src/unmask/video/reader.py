@@ -8,7 +8,7 @@ the list of formats, so a file that points elsewhere is an error and not a reque
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -95,6 +95,11 @@ class _Shown:
 class Video:
     """An open video file; use it as a context manager.
 
+    Args:
+        path: of the file.
+        limits: what it may cost.
+        alter: what becomes of the frames before anybody sees them.
+
     Attributes:
         info: what the container says.
         warnings: what went wrong while decoding without ending it; filled by `frames`.
@@ -104,9 +109,15 @@ class Video:
         VideoError: missing, empty, not a video, no video stream, or over the limits.
     """
 
-    def __init__(self, path: str | Path, limits: Limits = Limits()) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        limits: Limits = Limits(),
+        alter: Callable[[Iterator[Frame]], Iterator[Frame]] = iter,
+    ) -> None:
         self.path = Path(path)
         self.limits = limits
+        self._alter = alter
         self.warnings: list[str] = []
         self.lost = 0
         self._deadline = time.monotonic() + (limits.timeout or math.inf)
@@ -173,6 +184,9 @@ class Video:
         """
         if fps is not None and not 0 < fps < 1000:
             raise UsageError(f"frames per second must lie between 0 and 1000, not {fps}")
+        return self._alter(self._frames(fps))
+
+    def _frames(self, fps: float | None) -> Iterator[Frame]:
         sample = 0  # the next one is due at sample / fps
         index = -1
         for shown in self._shown(fps):

@@ -1,0 +1,258 @@
+"""A model over labelled videos, or a file of scores -> an evaluation on disk."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from unmask.corpora import VideoRecord
+from unmask.detection.calibrate import fit_calibration
+from unmask.detection.card import model_card
+from unmask.detection.decide import video_confidence
+from unmask.detection.detector import Detector
+from unmask.detection.scores import VideoLogits
+from unmask.detection.scoring import labelled_videos, score_grid, score_videos, telling_faces
+from unmask.errors import CorpusError, FileError, UsageError
+from unmask.evaluation import Report, ScoredVideo, make_report, read_scores, write_evaluation
+from unmask.evaluation.fitting import Fitting, ScoreCalibration, fit_scores
+from unmask.evaluation.metrics import check_goal, choose_threshold
+from unmask.evaluation.protocols import find_protocol
+from unmask.models import Calibration, save_bundle
+from unmask.video.corruption import Corruption, grid
+from unmask.video.reader import Limits
+
+log = logging.getLogger("unmask")
+Move = Callable[[int, int], None]  # (finished, total)
+_SCORES = (".csv", ".json")
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What `unmask evaluate` can be asked for.
+
+    Attributes:
+        split: which videos: "train", "val", "test", or "all" of a corpus.
+        faces: whose faces, in place of the model's own choice.
+        against: other scores of the same videos to compare with.
+        threshold: a score above it counts as fake, and none is inconclusive; None is the model's
+            own thresholds, or 0.5 for a file of scores.
+        fit: other videos to choose `goal` and `calibrate` on: a split, or a file of scores.
+        goal: what the threshold is chosen for: "accuracy", "eer" or "fpr=0.01".
+        calibrate: "temperature" (of a model with an offset), or "isotonic" for files of scores.
+        save: folder that gets the model with the calibration and a card of this evaluation.
+        protocol: name of a published one.
+        corrupt: score the videos under corruptions, too (see unmask.video.corruption.grid).
+        device: see pick_device.
+        limits: what a video may cost.
+    """
+
+    split: str = "test"
+    faces: str | int | None = None
+    against: str | None = None
+    threshold: float | None = None
+    fit: str | None = None
+    goal: str | None = None
+    calibrate: str | None = None
+    save: str | None = None
+    protocol: str | None = None
+    corrupt: str | None = None
+    device: str = "auto"
+    limits: Limits = Limits()  # noqa: RUF009
+
+
+def evaluate(
+    source: str | Path,
+    model: str | Path | None = None,
+    out: str | Path = "evaluation",
+    options: EvaluateOptions = EvaluateOptions(),
+    progress: Callable[[str], Move] = lambda note: lambda finished, total: None,
+) -> Report:
+    """Judge a split of a preprocessed tree or of a corpus with a model, or take a file of scores.
+
+    Args:
+        source: the tree, the corpus, or the file.
+        model: see find_model; None for a file of scores.
+        out: folder for the metrics, predictions, plots and the report.
+        options: see EvaluateOptions.
+        progress: given what is being done, returns what to call with (finished, total).
+
+    Raises:
+        UsageError: options that do not go together, or a calibration on what is reported.
+        CorpusError: the videos or scores cannot be used.
+        ModelError: the model cannot be loaded.
+    """
+    # Whatever can be wrong is found before the videos are judged, which may take hours.
+    corruptions = _checked(Path(source), model, options)
+    others = None if options.against is None else read_scores(options.against)
+    if model is None:
+        return _report_scores(source, out, options, others)
+    detector = Detector.from_pretrained(model, options.faces, options.device, options.limits)
+    records = labelled_videos(source, options.split)
+    fitting = Fitting()
+    if options.fit:
+        detector, fitting = _fitted(detector, source, records, options, progress("fit"))
+    decision = detector.decision
+    limit = decision.fake_above if options.threshold is None else options.threshold
+    lower = decision.real_below if options.threshold is None else options.threshold
+    videos = score_videos(detector, records, progress("evaluate"))
+    _warn(videos)
+    cells = []
+    if corruptions:
+        move = progress("corrupt")
+        cells = score_grid(detector, records, videos, corruptions, limit, out, move)
+    try:
+        report = make_report(
+            videos, limit, real_below=lower, fitting=fitting, robustness=cells, against=others,
+            protocol=options.protocol,
+        )  # fmt: skip
+    except ValueError as error:
+        raise CorpusError(Path(options.against or source), str(error)) from error
+    write_evaluation(out, videos, report, lambda video: telling_faces(detector, video, limit))
+    if options.save:
+        save_with_card(detector, report, options.save)
+    return report
+
+
+def save_with_card(detector: Detector, report: Report, folder: str | Path) -> None:
+    """Write the detector's model, with its calibration and a card of an evaluation."""
+    save_bundle(folder, replace(detector.bundle, card=model_card(detector.bundle, report)))
+
+
+def _checked(source: Path, model: object, options: EvaluateOptions) -> list[Corruption]:
+    """The corruptions that are asked for, once everything goes together."""
+    goal, fit, calibrate = options.goal, options.fit, options.calibrate
+    if (fit is None) != (goal is None and calibrate is None):
+        raise UsageError("--fit takes --goal, --calibrate or both, and they take --fit")
+    if goal is not None and options.threshold is not None:
+        raise UsageError("--goal chooses a threshold, and --threshold gives one: take either")
+    if model is None and source.is_dir():
+        raise UsageError("videos take a model: name one with --model")
+    if model is not None and fit and Path(fit).suffix.lower() in _SCORES:
+        raise UsageError("with --model, --fit names a split of the same videos")
+    if model is not None and calibrate == "isotonic":
+        raise UsageError("a model takes --calibrate temperature; isotonic is for files of scores")
+    if options.save and (model is None or calibrate is None):
+        raise UsageError("--save writes a calibrated model: it takes --model and --calibrate")
+    if goal is not None:
+        check_goal(goal)
+    if options.protocol is not None:
+        find_protocol(options.protocol)
+    corruptions = grid(options.corrupt) if options.corrupt else []
+    if corruptions and (model is None or any((source / options.split).glob("*/*.pt"))):
+        raise UsageError("--corrupt takes videos and a model: no scores, and no .pt files")
+    return corruptions
+
+
+def _report_scores(
+    source: str | Path,
+    out: str | Path,
+    options: EvaluateOptions,
+    others: Sequence[ScoredVideo] | None,
+) -> Report:
+    """The report of a file of scores."""
+    videos = read_scores(source)
+    _warn(videos)
+    try:
+        fitting = Fitting()
+        if options.fit:
+            held_out = read_scores(options.fit)
+            fitting = fit_scores(held_out, videos, options.calibrate, options.goal)
+    except ValueError as error:
+        raise UsageError(f"--fit {options.fit}: {error}") from error
+    chosen = options.threshold if fitting.threshold is None else fitting.threshold
+    videos = fitting.apply(videos)
+    try:
+        report = make_report(
+            videos, 0.5 if chosen is None else chosen, fitting=fitting, against=others,
+            protocol=options.protocol,
+        )  # fmt: skip
+    except ValueError as error:
+        raise CorpusError(Path(options.against or source), str(error)) from error
+    return write_evaluation(out, videos, report)
+
+
+def _fitted(
+    detector: Detector,
+    source: str | Path,
+    reported: Sequence[VideoRecord],
+    options: EvaluateOptions,
+    move: Move,
+) -> tuple[Detector, Fitting]:
+    """The detector with thresholds, and perhaps a scale, that fit other videos."""
+    assert options.fit is not None
+    records = labelled_videos(source, options.fit)
+    known = {record.path.resolve() for record in reported}
+    shared = [record for record in records if record.path.resolve() in known]
+    if shared:
+        raise UsageError(
+            f"--fit {options.fit}: {len(shared)} of its videos are among those reported "
+            f"({shared[0].path.name}): fit on another split"
+        )
+    try:
+        calibration, videos = calibrate_on(detector, records, options.fit, options.goal, move)
+    except ValueError as error:
+        raise UsageError(f"--fit {options.fit}: {error}") from error
+    kind = options.calibrate
+    if kind is None:  # the threshold alone
+        decision = detector.decision
+        calibration = replace(calibration, temperature=decision.temperature, offset=decision.offset)
+    scale = ScoreCalibration(
+        "temperature", calibration.temperature, (), (), videos, calibration.offset
+    )
+    fitting = Fitting(scale if kind else None, calibration.fake_above, options.goal)
+    return detector.calibrated(calibration), fitting
+
+
+def calibrate_on(
+    detector: Detector,
+    records: Sequence[VideoRecord],
+    name: str,
+    goal: str | None = None,
+    move: Move = lambda finished, total: None,
+) -> tuple[Calibration, int]:
+    """A calibration fitted on labelled videos, and how many of them had a score.
+
+    Args:
+        detector: its scale and thresholds play no part.
+        records: the videos.
+        name: of them, for the record.
+        goal: what `fake_above` is chosen for, see choose_threshold; None is the usual share of
+            false alarms.
+        move: called with (finished, total).
+
+    Raises:
+        ValueError: a class is missing.
+    """
+    scored: list[VideoLogits] = []
+    labels: list[int] = []
+    for number, record in enumerate(records, 1):
+        try:
+            scored.append(detector.score(record.path))
+            labels.append(record.label)
+        except FileError as error:
+            log.warning("no score: %s", error)
+        move(number, len(records))
+    calibration = fit_calibration(scored, labels, detector.decision, f"the {name} split")
+    if goal is not None:
+        decision = calibration.applied(detector.decision)
+        known = [
+            (label, video_confidence(video, decision))
+            for video, label in zip(scored, labels, strict=True)
+        ]
+        truth, confidences = zip(*[(y, c) for y, c in known if c is not None], strict=True)
+        limit = choose_threshold(np.array(truth), np.array(confidences), goal)
+        calibration = replace(
+            calibration,
+            fake_above=limit,
+            real_below=min(calibration.real_below, limit),
+            basis=replace(calibration.basis, fake_above=f"chosen for {goal}"),
+        )
+    return calibration, len(scored)
+
+
+def _warn(videos: Sequence[ScoredVideo]) -> None:
+    for video in videos:
+        if video.score is None:
+            log.warning("no score: %s: %s", video.name, video.reason or "none given")
