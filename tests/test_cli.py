@@ -196,13 +196,13 @@ def test_a_closed_pipe_is_no_traceback(clip: Path, model: Path) -> None:
 
 def test_a_contact_sheet_shows_the_people(tmp_path: Path, make_clip: MakeClip) -> None:
     clip = make_clip(tmp_path / "clip.mp4")
-    done = unmask("info", clip, "--faces", tmp_path / "sheet.png")
+    done = unmask("info", clip, "--sheet", tmp_path / "sheet.png")
     assert json.loads(done.stdout)["people"] == 1
     sheet = cv2.imread(str(tmp_path / "sheet.png"))
     assert sheet is not None
     assert sheet.std() > 20
-    assert unmask("info", clip, clip, "--faces", tmp_path / "two.png").returncode == 2
-    assert unmask("info", clip, "--faces", tmp_path / "sheet.mp3").returncode == 2
+    assert unmask("info", clip, clip, "--sheet", tmp_path / "two.png").returncode == 2
+    assert unmask("info", clip, "--sheet", tmp_path / "sheet.mp3").returncode == 2
 
 
 def test_a_video_that_takes_too_long_fails_and_says_so(

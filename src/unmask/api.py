@@ -47,9 +47,7 @@ def list_models() -> list[str]:
 
 
 @overload
-def predict(
-    source: str | Path, model: str | Path = ..., **options: Any
-) -> Prediction: ...
+def predict(source: str | Path, model: str | Path = ..., **options: Any) -> Prediction: ...
 @overload
 def predict(
     source: Iterable[str | Path], model: str | Path = ..., **options: Any

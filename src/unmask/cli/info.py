@@ -11,20 +11,20 @@ import click
 @click.command(short_help="What a video, .pt file or model is.")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option(
-    "--faces",
+    "--sheet",
     type=click.Path(dir_okay=False),
-    metavar="SHEET.png",
+    metavar="FILE.png",
     help="Draw who is seen in a video, and when.",
 )
-def info(paths: tuple[str, ...], faces: str | None) -> int:
+def info(paths: tuple[str, ...], sheet: str | None) -> int:
     """Describe videos, .pt files of faces, and models, as JSON; of a model its card, if it has one.
 
     A model is a folder, a .pth, or the name of one that comes along, like "small".
     """
     from unmask.errors import FileError, UsageError
 
-    if faces is not None and len(paths) != 1:
-        raise UsageError("--faces draws one video at a time")
+    if sheet is not None and len(paths) != 1:
+        raise UsageError("--sheet draws one video at a time")
     status = 0
     for path in paths:
         try:
@@ -32,8 +32,8 @@ def info(paths: tuple[str, ...], faces: str | None) -> int:
             if isinstance(about, str):
                 click.echo(about, nl=False)
                 continue
-            if faces is not None:
-                about["people"] = _draw(Path(path), Path(faces))
+            if sheet is not None:
+                about["people"] = _draw(Path(path), Path(sheet))
             click.echo(json.dumps({"path": path, **about}, indent=2))
         except FileError as error:
             click.echo(f"unmask: {error}", err=True)
@@ -55,29 +55,41 @@ def _draw(path: Path, sheet: Path) -> int:
 
 def _describe(name: str) -> dict[str, Any] | str:
     from unmask.data import pt_file
-    from unmask.models import find_model, load_bundle, shipped_models
+    from unmask.models import find_model, shipped_models
     from unmask.video.reader import Video
 
     path = find_model(name) if name in shipped_models() else Path(name)
     if path.suffix == pt_file.SUFFIX:
-        video = pt_file.read(path)
-        return {
-            "video": video.video,
-            "people": [
-                {"id": t.id, "faces": len(t), "start": float(t.times[0]), "end": float(t.times[-1])}
-                for t in video.tracks
-            ],
-            "windows": len(video.windows),
-            "sampled": video.sampled,
-            "coverage": video.coverage,
-            "made_with": asdict(video.spec),
-            "warnings": list(video.warnings),
-        }
+        return _describe_faces(path)
     if path.is_dir() or path.suffix in (".pth", ".safetensors"):
-        bundle = load_bundle(path)
-        if bundle.card is not None:
-            return bundle.card
-        parameters = sum(p.numel() for p in bundle.net.parameters())
-        return {**asdict(bundle.config), "parameters": parameters, "sha256": bundle.sha256}
+        return _describe_model(path)
     with Video(path) as opened:
         return asdict(opened.info)
+
+
+def _describe_faces(path: Path) -> dict[str, Any]:
+    from unmask.data import pt_file
+
+    video = pt_file.read(path)
+    return {
+        "video": video.video,
+        "people": [
+            {"id": t.id, "faces": len(t), "start": float(t.times[0]), "end": float(t.times[-1])}
+            for t in video.tracks
+        ],
+        "windows": len(video.windows),
+        "sampled": video.sampled,
+        "coverage": video.coverage,
+        "made_with": asdict(video.spec),
+        "warnings": list(video.warnings),
+    }
+
+
+def _describe_model(path: Path) -> dict[str, Any] | str:
+    from unmask.models import load_bundle
+
+    bundle = load_bundle(path)
+    if bundle.card is not None:
+        return bundle.card
+    parameters = sum(p.numel() for p in bundle.net.parameters())
+    return {**asdict(bundle.config), "parameters": parameters, "sha256": bundle.sha256}

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,30 +15,29 @@ log = logging.getLogger("unmask")
 @click.argument("source", type=click.Path())
 @click.argument("target", type=click.Path())
 @options.workers
-@click.option("--fps", type=float, default=3.0, show_default=True, help="Samples a second.")
-@click.option("--size", type=click.IntRange(16, 1024), default=224, show_default=True)
+@click.option(
+    "--fps", "target_fps", type=float, default=3.0, show_default=True, help="Samples a second."
+)
+@click.option("--size", "image_size", type=click.IntRange(16, 1024), default=224, show_default=True)
 @click.option("--margin", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--length", type=click.IntRange(min=1), default=30, show_default=True)
+@click.option(
+    "--length", "sequence_length", type=click.IntRange(min=1), default=30, show_default=True
+)
 @click.option("--overlap", type=click.IntRange(min=0), default=6, show_default=True)
-@click.option("--faces", default="largest", show_default=True, metavar="largest|all|N")
+@click.option(
+    "--faces",
+    "people",
+    default="all",
+    show_default=True,
+    metavar="largest|all|N",
+    help="Whose faces are kept; whose count is for the model to say.",
+)
 @click.option("--exact", is_flag=True, help="Search every sample, smooth no box: as the design.")
 @options.timeout
 @options.device
 @click.pass_obj
 def preprocess(
-    quiet: bool,
-    source: str,
-    target: str,
-    workers: int,
-    fps: float,
-    size: int,
-    margin: int,
-    length: int,
-    overlap: int,
-    faces: str,
-    exact: bool,
-    timeout: float,
-    device: str,
+    quiet: bool, /, source: str, target: str, workers: int, timeout: float, device: str, **how: Any
 ) -> int:
     """Turn SOURCE, a tree of videos, into TARGET, the same tree of .pt files; or one into one.
 
@@ -49,11 +49,8 @@ def preprocess(
     from unmask.device import pick_device
     from unmask.video.reader import Limits
 
-    where = str(pick_device(device))
-    preprocessor = VideoPreprocessor(
-        length, fps, size, overlap=overlap, margin=margin, people=faces, exact=exact,
-        device=where, limits=Limits(timeout=timeout),
-    )  # fmt: skip
+    where, limits = str(pick_device(device)), Limits(timeout=timeout)
+    preprocessor = VideoPreprocessor(**how, device=where, limits=limits)
     if not Path(source).is_dir():
         out = Path(target)
         out = out / f"{Path(source).stem}.pt" if out.is_dir() else out

@@ -2,10 +2,14 @@
 
 import logging
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import click
 
 from unmask.cli import options
+
+if TYPE_CHECKING:
+    from unmask.corpora import VideoRecord
 
 log = logging.getLogger("unmask")
 
@@ -29,7 +33,9 @@ log = logging.getLogger("unmask")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--copy", is_flag=True, help="Copy the videos instead of linking to them.")
 @click.option("--drop-leaks", is_flag=True, help="Leave out of train what val or test share.")
-@click.option("--faces", is_flag=True, help="Look for near-duplicate faces, too; slow for videos.")
+@click.option(
+    "--near-duplicates", is_flag=True, help="Compare faces, too; takes minutes to hours for videos."
+)
 @options.workers
 @click.pass_obj
 def split(
@@ -42,7 +48,7 @@ def split(
     seed: int,
     copy: bool,
     drop_leaks: bool,
-    faces: bool,
+    near_duplicates: bool,
     workers: int,
 ) -> int:
     """Lay out RAW as SPLIT/{train,val,test}/<category>/, and say what the splits share.
@@ -51,42 +57,46 @@ def split(
     real/ and fake/ (also below train/, val/ and test/), or a .csv. A preprocessed tree does as
     well. Without SPLIT nothing is written.
     """
-    import json
-    from dataclasses import asdict
-    from pathlib import Path
-
     from unmask import corpora
-    from unmask.atomic import write_text
-    from unmask.corpora.leaks import LEAKS, shares
 
     records = corpora.read_corpus(raw, corpus)
-    if faces:
-        from unmask.data.fingerprints import find_footage
-
-        move = options.progress("faces", quiet)
-        records, failed = find_footage(records, workers, move)
-        for outcome in failed:
-            log.warning("not looked at: %s", outcome.error)
+    if near_duplicates:
+        records = _with_footage(records, workers, quiet)
     records = corpora.split_records(records, by, ratios, seed)
     if drop_leaks:
         before = len(records)
         records = corpora.drop_leaks(records)
         click.echo(f"left out: {before - len(records)} of {before} videos")
-    leaks = corpora.find_leaks(records)
     if split is not None:
         records = corpora.lay_out(records, split, copy)
-        rows = [asdict(leak) for leak in leaks]
-        write_text(Path(split) / LEAKS, json.dumps(rows, indent=1) + "\n")
+        corpora.write_leaks(split, corpora.find_leaks(records))
+    _tell(records, near_duplicates)
+    return 0
+
+
+def _with_footage(records: "list[VideoRecord]", workers: int, quiet: bool) -> "list[VideoRecord]":
+    from unmask.data.fingerprints import find_footage
+
+    records, failed = find_footage(records, workers, options.progress("faces", quiet))
+    for outcome in failed:
+        log.warning("not compared: %s", outcome.error)
+    return records
+
+
+def _tell(records: "list[VideoRecord]", near_duplicates: bool) -> None:
+    """What each split holds, and what they share."""
+    from unmask import corpora
+
     counts = Counter((record.split, record.label) for record in records)
     for name in corpora.SPLITS:
         click.echo(f"{name:5}  {counts[name, 0]:5} real  {counts[name, 1]:5} fake")
+    leaks = corpora.find_leaks(records)
     kinds = [("identity", "people"), ("source", "recordings")]
-    for kind, people in kinds + [("footage", "recordings by their faces")] * faces:
-        shared, of = shares(records, kind)
+    for kind, people in kinds + [("footage", "recordings by their faces")] * near_duplicates:
+        shared, of = corpora.shares(records, kind)
         known = f"{shared} of {of} {people} of the test split are in train or val, too"
         click.echo(f"leaks  {known if of else f'no {people} are known'}")
         names = [leak.name for leak in leaks if leak.kind == kind]
         if names:
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             click.echo(f"       shared between splits: {', '.join(names[:5])}{more}")
-    return 0

@@ -1,7 +1,7 @@
 """Datasets of videos -> one table of videos; splits."""
 
 from unmask.corpora.layouts import LAYOUTS, read_corpus
-from unmask.corpora.leaks import Leak, drop_leaks, find_leaks
+from unmask.corpora.leaks import Leak, drop_leaks, find_leaks, shares, write_leaks
 from unmask.corpora.splits import lay_out, split_records
 from unmask.corpora.table import (
     SPLITS,
@@ -26,6 +26,8 @@ __all__ = [
     "lay_out",
     "read_corpus",
     "read_table",
+    "shares",
     "split_records",
+    "write_leaks",
     "write_table",
 ]

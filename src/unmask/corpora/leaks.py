@@ -1,9 +1,12 @@
 """What training knows of the videos that it is judged by."""
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from unmask.atomic import write_text
 from unmask.corpora.table import SPLITS, VideoRecord
 
 LEAKS = "leaks.json"
@@ -36,6 +39,16 @@ def find_leaks(records: Sequence[VideoRecord]) -> list[Leak]:
         for (kind, name), found in sorted(counts.items())
         if len(found) > 1
     ]
+
+
+def write_leaks(folder: str | Path, leaks: Sequence[Leak]) -> None:
+    """Write `leaks.json`.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    rows = [asdict(leak) for leak in leaks]
+    write_text(Path(folder) / LEAKS, json.dumps(rows, indent=1) + "\n")
 
 
 def drop_leaks(records: Sequence[VideoRecord]) -> list[VideoRecord]:
