@@ -22,7 +22,7 @@ from unmask.evaluation import (
     write_evaluation,
 )
 from unmask.evaluation.fitting import Fitting, fit_scores
-from unmask.evaluation.page import worst_mistakes
+from unmask.evaluation.page import confident_errors
 from unmask.evaluation.protocols import run_protocol, spread
 from unmask.evaluation.robustness import summarise
 from unmask.evaluation.schema import report_schema
@@ -172,15 +172,15 @@ def test_the_page_needs_nothing_beside_it(report: Report, tmp_path: Path) -> Non
     assert all(source.startswith("data:image/") for source in page.sources)
     assert "<script" not in text
     assert "&lt;script&gt;" in text
-    for word in ("Worst mistakes", "Robustness", "Slices", "Protocol celeb-df-v2", "lips"):
+    for word in ("Most confident errors", "Robustness", "Slices", "Protocol celeb-df-v2", "lips"):
         assert word in text
     assert f">{report.metrics.accuracy:.3f}<" in text
-    assert text.count("image/jpeg") == 2 * len(worst_mistakes(videos, report.metrics.threshold))
+    assert text.count("image/jpeg") == 2 * len(confident_errors(videos, report.metrics.threshold))
 
 
-def test_worst_mistakes_are_the_surest_wrong_ones() -> None:
+def test_confident_errors_are_the_surest_wrong_ones() -> None:
     videos = [ScoredVideo(f"{s}", label, s) for label in (0, 1) for s in (0.1, 0.4, 0.6, 0.95)]
-    assert [(v.label, v.score) for v in worst_mistakes(videos, 0.5)] == [
+    assert [(v.label, v.score) for v in confident_errors(videos, 0.5)] == [
         (0, 0.95),
         (1, 0.1),
         (0, 0.6),

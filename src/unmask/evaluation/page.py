@@ -17,12 +17,12 @@ from unmask.evaluation.scores import ScoredVideo, arrays
 if TYPE_CHECKING:
     from unmask.evaluation.report import Report
 
-_MISTAKES = 12
+_SHOWN = 12
 _FACE = 96  # pixels
 
 
 @dataclass(frozen=True)
-class Mistake:
+class ConfidentError:
     """A video on the wrong side of the threshold, with faces as data URLs."""
 
     video: ScoredVideo
@@ -47,21 +47,21 @@ def render(
     return environment.get_template("report.html.jinja").render(
         report=report,
         pictures=_pictures(report, videos),
-        mistakes=[
-            Mistake(video, tuple(map(_jpeg, faces(video))))
-            for video in worst_mistakes(videos, report.metrics.threshold)
+        errors=[
+            ConfidentError(video, tuple(map(_jpeg, faces(video))))
+            for video in confident_errors(videos, report.metrics.threshold)
         ],
     )
 
 
-def worst_mistakes(videos: Sequence[ScoredVideo], threshold: float) -> list[ScoredVideo]:
+def confident_errors(videos: Sequence[ScoredVideo], threshold: float) -> list[ScoredVideo]:
     """The videos on the wrong side of the threshold, the farthest from it first."""
     wrong = [
         (abs(video.score - threshold), number)
         for number, video in enumerate(videos)
         if video.score is not None and (video.score > threshold) != bool(video.label)
     ]
-    return [videos[number] for _, number in sorted(wrong, key=lambda w: -w[0])[:_MISTAKES]]
+    return [videos[number] for _, number in sorted(wrong, key=lambda w: -w[0])[:_SHOWN]]
 
 
 def _pictures(report: "Report", videos: Sequence[ScoredVideo]) -> list[tuple[str, str]]:
