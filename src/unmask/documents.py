@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from unmask.errors import FileError
+from unmask.errors import FileError, UsageError
 
 if TYPE_CHECKING:
     from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -43,6 +43,20 @@ def parse(kind: type[T], text: str | bytes, source: str | Path, error: type[File
         raise error(source, _said(wrong)) from wrong
     except RecursionError as wrong:
         raise error(source, "is nested too deeply") from wrong
+
+
+def check(kind: type[T], values: object) -> T:
+    """Plain values (for a dataclass a dict of its fields) -> a value of a type.
+
+    Raises:
+        UsageError: they are not of this type.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(kind).validate_python(values)
+    except ValidationError as wrong:
+        raise UsageError(_said(wrong)) from wrong
 
 
 def read_json(kind: type[T], path: str | Path, error: type[FileError]) -> T:
