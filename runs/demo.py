@@ -85,7 +85,7 @@ def make_clips(out: Path, seed: int) -> list[VideoRecord]:
         segments = (MANIPULATED,) if label else ()
         with replacing(path) as temporary:
             frames = film(photo, landmarks, np.random.default_rng((seed, label)), segments)
-            encode(temporary, frames, Fraction(FPS), crf=20)
+            encode(temporary, frames, Fraction(FPS), crf=20, container="mp4")
         records.append(VideoRecord(path, label, category, (person,), person, segments=segments))
     return records
 
@@ -108,7 +108,7 @@ def draw(path: Path, predictions: list[Prediction], truth: list[VideoRecord]) ->
         axes.set_ylim(-0.05, 1.05)
         axes.legend(loc="upper right")
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, dpi=110, format="png")
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ ONLY = {
     "models": {"errors", "atomic", "device", "documents", "face_spec"},  # tensors only
     "evaluation": {"errors", "atomic", "documents", "segments"},  # arrays only
     "segments": set(),
-    "face_spec": {"documents"},
+    "face_spec": {"documents", "errors"},
     "parallel": {"errors"},
     "video": {"errors"},
     "faces": {"errors", "parallel", "video"},

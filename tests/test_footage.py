@@ -1,6 +1,7 @@
 """The same footage under other names, found by its faces."""
 
 import shutil
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from unmask.corpora import VideoRecord, drop_leaks, find_leaks, read_corpus, spl
 from unmask.data import pt_file
 from unmask.data.fingerprints import find_footage, fingerprint
 from unmask.data.pt_file import ProcessedVideo
-from unmask.faces import FaceTrack
+from unmask.faces import FaceTrack, duplicates
 from unmask.faces.duplicates import same_footage
 from unmask.video.corruption import Corruption
 from unmask.video.reader import Frame
@@ -84,3 +85,38 @@ def test_groups_are_the_connected_components() -> None:
             rim += near
         assert {b for b in range(40) if groups[b] == groups[a]} == reached
         assert groups[a] == min(reached)
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 10_000])
+def test_blocks_find_what_a_comparison_of_all_pairs_finds(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few dimensions, so that chance makes near-duplicates, and chains of them."""
+    monkeypatch.setattr(duplicates, "_BLOCK", block)
+    rng = np.random.default_rng(1)
+    videos = [rng.normal(size=(rng.integers(0, 6), 5)).astype(np.float32) for _ in range(150)]
+    videos = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in videos]
+    near = np.array([[bool((a @ b.T > 0.95).any()) for b in videos] for a in videos])
+    near |= np.eye(len(near), dtype=bool)
+    for _ in range(8):  # 2^8 steps: whoever can be reached
+        near = near @ near
+    expected = near.argmax(axis=1).tolist()
+    assert same_footage(videos) == expected
+    assert 20 < len(set(expected)) < 140
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_memory_does_not_grow_with_the_pairs(alike: bool) -> None:
+    """All pairs of 6,000 faces are 36 million: 144 MB of products."""
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(6_000, 256)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    videos = np.split(rows[:1].repeat(6_000, 0) if alike else rows, 750)
+    tracemalloc.start()
+    try:
+        groups = same_footage(videos)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert groups == ([0] * 750 if alike else list(range(750)))
+    assert peak - rows.nbytes < 80e6

@@ -1,6 +1,7 @@
 import shutil
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from unmask.data import pt_file
 from unmask.data.preprocessor import VideoPreprocessor
 from unmask.data.tree import preprocess_tree
 from unmask.detection.detector import Detector
-from unmask.errors import CorpusError
+from unmask.errors import CorpusError, UsageError
 from unmask.faces import MTCNN
 from unmask.models import Bundle
 from unmask.video.encoder import encode
@@ -184,3 +185,20 @@ def test_landmarks_lie_where_the_face_is_in_the_crop(tmp_path: Path, clip: Path)
         (face, *_) = MTCNN().detect([np.ascontiguousarray(crop)])[0]
         apart = np.linalg.norm(face.landmarks - landmarks, axis=1)
         assert apart.max() < 0.12 * np.linalg.norm(landmarks[1] - landmarks[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        ({"image_size": 32, "margin": 32}, "margin of 32 pixels must be less than the 32"),
+        ({"margin": -1}, "margin: should be greater"),
+        ({"sequence_length": 8, "overlap": 8}, "windows of 8 faces cannot overlap by 8"),
+        ({"image_size": 10**6}, "image_size: should be less"),
+        ({"target_fps": 0}, "target_fps: should be greater"),
+        ({"target_fps": float("nan")}, "target_fps: "),
+        ({"people": 0}, "people"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, Any], cause: str) -> None:
+    with pytest.raises(UsageError, match=cause):
+        VideoPreprocessor(**settings)

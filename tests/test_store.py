@@ -145,7 +145,23 @@ def change(path: Path, **values: Any) -> Path:
         ({"times": torch.zeros(20, dtype=torch.float64)}, "order of time"),
         ({"track_ids": torch.tensor([0, 1] * 10)}, "together"),
         ({"overlap": 8}, "cannot overlap"),
-        ({"sampled": "many"}, "invalid literal"),
+        ({"sampled": "many"}, "sampled: should be a valid integer"),
+        ({"sampled": -1}, "sampled: should be greater"),
+        ({"sampled": 10**30}, "sampled: "),
+        ({"duration": float("nan")}, "duration: "),
+        ({"resolution": 10**13}, "resolution: should be less"),
+        ({"sequence_length": 10**13}, "sequence_length: should be less"),
+        ({"image_size": 10**13}, "image_size: should be less"),
+        ({"image_size": 0}, "image_size: should be greater"),
+        ({"image_size": 4096, "sequence_length": 4096}, "too large"),
+        ({"overlap": 10**13}, "overlap: should be less"),
+        ({"margin": -(10**13)}, "margin: should be greater"),
+        ({"margin": 32}, "margin of 32 pixels must be less"),
+        ({"target_fps": float("inf")}, "target_fps: "),
+        ({"target_fps": 0}, "target_fps: should be greater"),
+        ({"people": 10**13}, "people"),
+        ({"warnings": [torch.zeros(1)]}, "warnings"),
+        ({"times": torch.arange(20, dtype=torch.float64) * float("nan")}, "seconds"),
     ],
 )
 def test_wrong_contents_are_named(tmp_path: Path, values: dict[str, Any], cause: str) -> None:
@@ -154,6 +170,27 @@ def test_wrong_contents_are_named(tmp_path: Path, values: dict[str, Any], cause:
     with pytest.raises(StoreError, match=cause) as caught:
         pt_file.read(path)
     assert "changed.pt" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "cause"),
+    [
+        ({"sequence_length": 10**13}, "sequence_length: should be less"),
+        ({"image_size": 10**13}, "image_size: should be less"),
+        ({"target_fps": -1}, "target_fps: should be greater"),
+        ({"timestamps": [(0, float("nan"))]}, "timestamps"),
+        ({"timestamps": [0]}, "timestamps"),
+        ({"sequence_length": 7}, "windows must be"),
+        ({"sequence_length": None}, "'sequence_length' is missing"),
+    ],
+)
+def test_wrong_documents_are_named(tmp_path: Path, values: dict[str, Any], cause: str) -> None:
+    content = {"windows": torch.zeros(1, 8, 3, 16, 16), "timestamps": [(0, 2)], "num_windows": 1,
+               "sequence_length": 8, "target_fps": 3, "image_size": 16}  # fmt: skip
+    torch.save(content, tmp_path / "x.pt")
+    assert pt_file.read(tmp_path / "x.pt").sampled == 8
+    with pytest.raises(StoreError, match=cause):
+        pt_file.read(change(tmp_path / "x.pt", **values))
 
 
 @pytest.mark.parametrize("content", [[1, 2], {}, {"windows": 3}, {"a": torch.zeros(2)}])

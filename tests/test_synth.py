@@ -43,24 +43,27 @@ def test_the_truth_says_which_frames_were_altered(
     reals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Compared before compression, which would smear every change over its neighbours."""
-    shown: dict[str, list[NDArray[np.uint8]]] = {}
+    shown: list[list[NDArray[np.uint8]]] = []  # by turns of a recording and of its fake
 
     class Recorder(Encoder):
-        def __init__(self, path: Path, fps: Fraction, codec: Codec, crf: int = 0) -> None:
-            super().__init__(path, fps, codec, crf)
+        def __init__(
+            self, path: Path, fps: Fraction, codec: Codec, crf: int = 0, container: str = ""
+        ) -> None:
+            super().__init__(path, fps, codec, crf, container)
             assert fps == 10
-            self._codec, self._pictures = codec, shown.setdefault(path.stem.split(".")[1], [])
+            self._pictures: list[NDArray[np.uint8]] = []
+            if codec != "ffv1":
+                shown.append(self._pictures)
 
         def add(self, picture: NDArray[np.uint8]) -> None:
             super().add(picture)
-            if self._codec != "ffv1":
-                self._pictures.append(picture)
+            self._pictures.append(picture)
 
     monkeypatch.setattr("unmask.video.encoder.Encoder", Recorder)
     monkeypatch.setattr(tree, "Encoder", Recorder)
     partial = 0
-    for fake in make_fakes(reals, tmp_path / "out").fakes:
-        a, b = shown[str(fake.source)], shown[fake.path.stem]
+    fakes = make_fakes(reals, tmp_path / "out").fakes
+    for fake, a, b in zip(fakes, shown[::2], shown[1::2], strict=True):
         differs = [bool((x != y).any()) for x, y in zip(a, b, strict=True)]
         with av.open(str(tmp_path / "out" / "masks" / f"{fake.path.stem}.nut")) as grey:
             masks = [frame.to_ndarray(format="gray") for frame in grey.decode(video=0)]

@@ -50,3 +50,10 @@ def test_average_of_overlapping_windows() -> None:
     windows = make_windows(5, length=3, overlap=1)  # 0-2 and 2-4
     scores = [np.array([0.0, 0.0, 0.2]), np.array([0.6, 1.0, 1.0])]
     assert average_windows(5, windows, scores) == pytest.approx([0, 0, 0.4, 1, 1])
+
+
+def test_the_masks_of_full_windows_take_no_memory() -> None:
+    """A small file may hold very many faces of one pixel, and ask for long windows of them."""
+    windows = make_windows(10_000, 4096, 4095)
+    assert len(windows) == 10_000 - 4095
+    assert len({id(window.mask) for window in windows}) == 1

@@ -47,6 +47,20 @@ def parse(kind: type[T], text: str | bytes, source: str | Path, error: type[File
         raise error(source, "is nested too deeply") from wrong
 
 
+def check(kind: type[T], values: object) -> T:
+    """Plain values (for a dataclass a dict of its fields) -> a value of a type.
+
+    Raises:
+        UsageError: they are not of this type.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(kind).validate_python(values)
+    except ValidationError as wrong:
+        raise UsageError(_said(wrong)) from wrong
+
+
 def read_json(kind: type[T], path: str | Path, error: type[FileError]) -> T:
     """A JSON file -> a value of a type.
 

@@ -9,7 +9,7 @@ class UnmaskError(Exception):
     exit_code = 1
 
 
-class UsageError(UnmaskError):
+class UsageError(UnmaskError, ValueError):
     """The request itself is wrong: an unknown preset, a missing option, an impossible value."""
 
     exit_code = 2

@@ -63,8 +63,10 @@ def contact_sheet(stream: FaceStream, path: str | Path) -> Summary:
     text = "" if strips else f"no face found in {stream.summary.sampled} sampled frames"
     width = _COLUMNS * (SIDE + _MARGIN) + _MARGIN
     title = _written(f"{stream.summary.video}  {text}", width, _INK)
+    sheet = cv2.cvtColor(np.vstack([title, *strips]), cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(Path(path).suffix, sheet)
     with replacing(path) as temporary:
-        cv2.imwrite(str(temporary), cv2.cvtColor(np.vstack([title, *strips]), cv2.COLOR_RGB2BGR))
+        temporary.write_bytes(data.tobytes())
     return stream.summary
 
 

@@ -10,6 +10,7 @@ from typing import Self
 
 from unmask.data import pt_file
 from unmask.data.pt_file import ProcessedVideo, Summary, Writer
+from unmask.documents import check
 from unmask.errors import StoreError
 from unmask.face_spec import FaceSpec
 from unmask.faces import MTCNN, FaceCrop, FaceFinder, Tracker
@@ -35,6 +36,9 @@ class VideoPreprocessor:
         min_face_size: smallest face looked for, in pixels of the frame.
         device: where the face detector runs.
         limits: what a video may cost before it is refused.
+
+    Raises:
+        UsageError: a setting is out of bounds (see FaceSpec).
     """
 
     def __init__(
@@ -51,9 +55,16 @@ class VideoPreprocessor:
         device: str = "cpu",
         limits: Limits = Limits(),  # noqa: B008
     ) -> None:
-        self.spec = FaceSpec(
-            target_fps, image_size, margin, sequence_length, overlap, people, exact
-        )
+        settings = {
+            "target_fps": target_fps,
+            "image_size": image_size,
+            "margin": margin,
+            "sequence_length": sequence_length,
+            "overlap": overlap,
+            "people": people,
+            "exact": exact,
+        }
+        self.spec = check(FaceSpec, settings)
         self.open_video: OpenVideo = Video
         self.min_face_size = min_face_size
         self.device = device

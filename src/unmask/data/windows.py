@@ -32,6 +32,7 @@ def make_windows(count: int, length: int = 30, overlap: int = 6) -> list[Window]
     """
     if length < 1 or not 0 <= overlap < length:
         raise UsageError(f"windows of {length} faces cannot overlap by {overlap}")
+    full = np.ones(length, dtype=bool)  # one for all: a hostile file may ask for very many
     if count == 0:
         return []
     if count < length:
@@ -39,7 +40,7 @@ def make_windows(count: int, length: int = 30, overlap: int = 6) -> list[Window]
     starts = list(range(0, count - length + 1, length - overlap))
     if starts[-1] + length < count:
         starts.append(count - length)
-    return [Window(start, start + length, np.ones(length, dtype=bool)) for start in starts]
+    return [Window(start, start + length, full) for start in starts]
 
 
 def average_windows(

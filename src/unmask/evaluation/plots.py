@@ -41,7 +41,7 @@ def plot_evaluation(path: str | Path, labels: Labels, scores: Scores, metrics: M
     missing = f", {metrics.failed} without a score" if metrics.failed else ""
     figure.suptitle(f"{metrics.scored} videos{missing}")
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, dpi=120, format=Path(path).suffix[1:] or "png")
 
 
 def as_svg(draw: Callable[[Axes], None], width: float = 4.8, height: float = 4.2) -> str:

@@ -5,17 +5,20 @@ if the product of these (their normalised cross-correlation) is above 0.95. Enco
 38, JPEG at quality 10 and scaling to three eighths leave it above; docs/corpora.md has the figures.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import combinations_with_replacement
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 _SAME = 0.95
 _SIDE = 16
 WIDTH = _SIDE**2  # of a row
 _FACES = 8  # of a video, evenly spread
-_BLOCK = 4096  # faces that are compared at once
+_BLOCK = 1024  # faces; of two blocks all pairs are compared at once
 
 Fingerprints = NDArray[np.float32]
 
@@ -35,23 +38,41 @@ def _descriptor(rgb: NDArray[np.uint8]) -> Fingerprints:
 
 
 def same_footage(fingerprints: Sequence[Fingerprints]) -> list[int]:
-    """For every video the number of the first that it hangs together with by near-duplicates."""
-    owner = np.repeat(np.arange(len(fingerprints)), [len(rows) for rows in fingerprints])
+    """For every video the number of the first that it hangs together with by near-duplicates.
+
+    All pairs of faces are compared, a square block of them at a time: memory beside the faces
+    does not grow with their number.
+    """
     first = np.arange(len(fingerprints))
-    if not len(owner):
-        return [int(k) for k in first]
+    if not first.size:
+        return []
+    owner = np.repeat(first, [len(rows) for rows in fingerprints])
     rows = np.concatenate(list(fingerprints))
-    for begin in range(0, len(rows), _BLOCK):
-        block = rows[begin : begin + _BLOCK]
-        one, other = np.nonzero(block @ rows[begin:].T > _SAME)
-        _join(first, owner[begin + one], owner[begin + other])
+    blocks = [slice(begin, begin + _BLOCK) for begin in range(0, len(rows), _BLOCK)]
+    for one, other in combinations_with_replacement(blocks, 2):
+        near = rows[one] @ rows[other].T > _SAME
+        if near.any():
+            _join(first, owner[one], owner[other], near)
     return [_root(first, k) for k in range(len(first))]
 
 
-def _join(first: NDArray[np.int64], ones: Iterable[int], others: Iterable[int]) -> None:
-    for one, other in {(int(a), int(b)) for a, b in zip(ones, others, strict=True) if a != b}:
-        a, b = _root(first, one), _root(first, other)
-        first[max(a, b)] = min(a, b)
+def _join(
+    first: NDArray[np.int64],
+    ones: NDArray[np.int64],
+    others: NDArray[np.int64],
+    near: NDArray[np.bool_],
+) -> None:
+    """Join the owners of the faces that are near each other, (n,) and (m,), by `near` (n, m)."""
+    owners, local = np.unique(np.concatenate([ones, others]), return_inverse=True)
+    a, b = np.nonzero(near)
+    pairs = (np.ones(len(a), bool), (local[a], local[len(ones) + b]))
+    graph = coo_array(pairs, shape=(len(owners), len(owners)))
+    _, groups = connected_components(graph, directed=False)
+    _, lowest = np.unique(groups, return_index=True)
+    for owner, lead in zip(owners.tolist(), owners[lowest[groups]].tolist(), strict=True):
+        if owner != lead:
+            x, y = _root(first, owner), _root(first, lead)
+            first[max(x, y)] = min(x, y)
 
 
 def _root(first: NDArray[np.int64], k: int) -> int:

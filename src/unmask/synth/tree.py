@@ -194,13 +194,17 @@ def _make(settings: SynthSettings, job: _Job) -> None:
         fps = Fraction(video.info.fps or 25).limit_denominator(1001)
     crf = int(rng.integers(18, 31))
     with replacing(job.real) as temporary:
-        count = encode(temporary, (f.rgb for f in _frames(job.video, settings)), fps, crf)
+        pictures = (frame.rgb for frame in _frames(job.video, settings))
+        count = encode(temporary, pictures, fps, crf, container="mp4")
     plan = [
         (start, end, family.draw(rng, scene)) for start, end in _segments(rng, count / float(fps))
     ]
     altered: list[bool] = []
     with replacing(job.fake) as temporary, replacing(job.masks) as grey:
-        with Encoder(temporary, fps, "libx264", crf) as fake, Encoder(grey, fps, "ffv1") as masks:
+        with (
+            Encoder(temporary, fps, "libx264", crf, "mp4") as fake,
+            Encoder(grey, fps, "ffv1", container="nut") as masks,
+        ):
             for rgb, mask in _manipulated(_frames(job.video, settings), looks, plan, fps):
                 fake.add(rgb)
                 masks.add(mask)

@@ -22,20 +22,28 @@ class Encoder:
     """Writes frames of one size to a file at a constant rate; a context manager.
 
     Args:
-        path: of the file; its suffix is the container.
+        path: of the file.
         fps: frames a second.
         codec: "libx264" H.264 and "libx265" H.265 of (H, W, 3) uint8 RGB frames as yuv420p; odd
             sizes lose their last row or column, which 4:2:0 cannot hold. "ffv1" (H, W) uint8
             grey frames without loss.
         crf: quality of the lossy ones, 0 to 51; higher is worse.
+        container: the format of the file; None is what the suffix of `path` says.
 
     Attributes:
         count: frames written.
     """
 
-    def __init__(self, path: str | Path, fps: Fraction, codec: Codec, crf: int = 0) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        fps: Fraction,
+        codec: Codec,
+        crf: int = 0,
+        container: str | None = None,
+    ) -> None:
         self.count = 0
-        self._container = av.open(str(path), "w")
+        self._container = av.open(str(path), "w", format=container)
         stream = self._container.add_stream(codec, rate=fps)
         assert isinstance(stream, av.VideoStream)
         self._grey = codec == "ffv1"
@@ -71,9 +79,10 @@ def encode(
     fps: Fraction,
     crf: int,
     codec: Codec = "libx264",
+    container: str | None = None,
 ) -> int:
     """Write all frames (see Encoder); returns their number."""
-    with Encoder(path, fps, codec, crf) as encoder:
+    with Encoder(path, fps, codec, crf, container) as encoder:
         for rgb in frames:
             encoder.add(rgb)
         return encoder.count

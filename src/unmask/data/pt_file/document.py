@@ -1,30 +1,42 @@
 """The design document's own form of a `.pt` file: float windows that overlap."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from unmask.data.pt_file.model import ProcessedVideo, expect
+from unmask.documents import check
 from unmask.face_spec import FaceSpec
 from unmask.faces import FaceTrack
+
+_Seconds = Annotated[float, Ge(0), Le(10**9)]
+
+
+@dataclass(frozen=True)
+class _Stamps:
+    """Start and end of every window."""
+
+    timestamps: list[tuple[_Seconds, _Seconds]]
 
 
 def parse_document(path: Path, content: dict[str, Any]) -> ProcessedVideo:
     """The design document's own form: float windows that overlap, each face several times."""
-    windows, stamps = content["windows"], content["timestamps"]
-    length, size = int(content["sequence_length"]), int(content["image_size"])
+    windows, stamps = content["windows"], check(_Stamps, content).timestamps
     if not isinstance(windows, Tensor) or len(stamps) != len(windows):
         raise ValueError("windows must be a tensor with one pair of timestamps a window")
-    spec = FaceSpec(float(content["target_fps"]), size, sequence_length=length, exact=True)
+    given = {key: content[key] for key in ("target_fps", "image_size", "sequence_length")}
+    spec = check(FaceSpec, given | {"exact": True})
     if windows.numel() == 0:
         return ProcessedVideo(path.stem, (), 0, spec, 0.0)
-    expect("windows", windows, (len(windows), windows.shape[1], 3, size, size), windows.dtype)
-    faces, times = _to_uint8(windows), []
-    for start, end in stamps:
-        times.append(np.linspace(float(start), float(end), windows.shape[1]))
+    held, size = min(windows.shape[1], spec.sequence_length), spec.image_size
+    expect("windows", windows, (len(windows), held, 3, size, size), windows.dtype)
+    faces = _to_uint8(windows)
+    times = [np.linspace(start, end, held) for start, end in stamps]
     # Join the windows where the end of one is the beginning of the next.
     parts, clock = [faces[0]], [times[0]]
     for before, after, seconds in zip(faces, faces[1:], times[1:], strict=False):

@@ -1,18 +1,33 @@
 """A `.pt` file -> face tracks, checked: a file from outside is hostile."""
 
 import pickle
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 
 from unmask.data.pt_file.document import parse_document
 from unmask.data.pt_file.model import FORMAT, ProcessedVideo, expect
-from unmask.data.windows import make_windows
-from unmask.errors import StoreError, UsageError
+from unmask.documents import check
+from unmask.errors import StoreError
 from unmask.face_spec import FaceSpec
 from unmask.faces import FaceTrack
+
+_SPEC = [field.name for field in fields(FaceSpec)]
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a file says of its video beside the tensors, see ProcessedVideo."""
+
+    video: str
+    sampled: Annotated[int, Ge(0), Le(10**9)]
+    duration: Annotated[float, Ge(0), Le(10**9)]
+    warnings: tuple[str, ...] = ()
+    resolution: Annotated[int, Ge(0), Le(10**6)] | None = None
 
 
 def read(path: str | Path) -> ProcessedVideo:
@@ -33,8 +48,8 @@ def read(path: str | Path) -> ProcessedVideo:
     if not isinstance(content, dict):
         raise StoreError(path, f"holds a {type(content).__name__}, not preprocessed faces")
     try:
-        return _parse(path, content) if "faces" in content else parse_document(path, content)
-    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, UsageError) as error:
+        return _parse(content) if "faces" in content else parse_document(path, content)
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         cause = f"key {error} is missing" if isinstance(error, KeyError) else _line(error)
         raise StoreError(path, f"not preprocessed faces: {cause}") from error
 
@@ -43,20 +58,14 @@ def _line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
-def _parse(path: Path, content: dict[str, Any]) -> ProcessedVideo:
+def _parse(content: dict[str, Any]) -> ProcessedVideo:
     if content["format"] != FORMAT:
         raise ValueError(f"format {content['format']!r}; this version reads {FORMAT}")
     faces, times = content["faces"], content["times"]
     boxes, ids = content["boxes"], content["track_ids"]
-    spec = FaceSpec(
-        float(content["target_fps"]),
-        int(content["image_size"]),
-        int(content["margin"]),
-        int(content["sequence_length"]),
-        int(content["overlap"]),
-        content["people"],
-        bool(content.get("exact", True)),  # files of before the setting
-    )
+    # Files of before the setting were made exactly.
+    spec = check(FaceSpec, {k: v for k, v in ({"exact": True} | content).items() if k in _SPEC})
+    facts = check(_Facts, content)
     count, size = len(times), spec.image_size
     expect("faces", faces, (count, 3, size, size), torch.uint8)
     expect("times", times, (count,), torch.float64)
@@ -65,7 +74,8 @@ def _parse(path: Path, content: dict[str, Any]) -> ProcessedVideo:
     landmarks = content.get("landmarks")  # older files have none
     if landmarks is not None:
         expect("landmarks", landmarks, (count, 5, 2), torch.float32)
-    make_windows(count, spec.sequence_length, spec.overlap)  # refuses impossible lengths
+    if not times.isfinite().all():
+        raise ValueError("times must be seconds")
     tracks = []
     for number in ids.unique().tolist():
         where = (ids == number).nonzero()[:, 0]
@@ -78,15 +88,12 @@ def _parse(path: Path, content: dict[str, Any]) -> ProcessedVideo:
             points = None
         track = FaceTrack(int(number), times[rows].numpy(), boxes[rows].numpy(), crops, points)
         tracks.append(track)
-    sampled, duration = int(content["sampled"]), float(content["duration"])
-    warnings = tuple(str(warning) for warning in content["warnings"])
-    resolution = content.get("resolution")
     return ProcessedVideo(
-        str(content["video"]),
+        facts.video,
         tuple(tracks),
-        sampled,
+        facts.sampled,
         spec,
-        duration,
-        warnings,
-        None if resolution is None else int(resolution),
+        facts.duration,
+        facts.warnings,
+        facts.resolution,
     )
