@@ -25,7 +25,7 @@ def detector(bundle: Bundle) -> Detector:
 
 def test_a_video_and_its_pt_are_judged_alike(clip: Path, tmp_path: Path, bundle: Bundle) -> None:
     detector = Detector(bundle)
-    preprocessor = VideoPreprocessor.from_spec(replace(bundle.spec, people="largest"))
+    preprocessor = VideoPreprocessor.from_spec(replace(bundle.spec, faces="largest"))
     preprocessor.save_video(clip, tmp_path / "clip.pt")
     a, b = detector.predict(clip), detector.predict(tmp_path / "clip.pt")
     assert replace(a, video="") == replace(b, video="")

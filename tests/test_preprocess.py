@@ -196,7 +196,7 @@ def test_landmarks_lie_where_the_face_is_in_the_crop(tmp_path: Path, clip: Path)
         ({"image_size": 10**6}, "image_size: should be less"),
         ({"target_fps": 0}, "target_fps: should be greater"),
         ({"target_fps": float("nan")}, "target_fps: "),
-        ({"people": 0}, "people"),
+        ({"faces": 0}, "faces"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any], cause: str) -> None:

@@ -159,7 +159,7 @@ def change(path: Path, **values: Any) -> Path:
         ({"margin": 32}, "margin of 32 pixels must be less"),
         ({"target_fps": float("inf")}, "target_fps: "),
         ({"target_fps": 0}, "target_fps: should be greater"),
-        ({"people": 10**13}, "people"),
+        ({"people": 10**13}, "faces"),
         ({"warnings": [torch.zeros(1)]}, "warnings"),
         ({"times": torch.arange(20, dtype=torch.float64) * float("nan")}, "seconds"),
     ],

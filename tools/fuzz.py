@@ -75,7 +75,7 @@ def work(clips: list[Path], seed: int, numbers: list[int]) -> None:
     from unmask.video.reader import Limits
 
     torch.set_num_threads(1)
-    preprocessor = VideoPreprocessor(image_size=64, people="all", limits=Limits(timeout=TIMEOUT))
+    preprocessor = VideoPreprocessor(image_size=64, faces="all", limits=Limits(timeout=TIMEOUT))
     with tempfile.TemporaryDirectory() as name:
         for number in numbers:
             clip, way, data = make(clips, seed, number)

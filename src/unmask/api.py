@@ -109,7 +109,7 @@ def preprocess(
     from unmask.device import pick_device
 
     preprocessor = VideoPreprocessor(
-        sequence_length, target_fps, image_size, overlap=overlap, margin=margin, people=faces,
+        sequence_length, target_fps, image_size, overlap=overlap, margin=margin, faces=faces,
         exact=exact, device=str(pick_device(device)), limits=limits,
     )  # fmt: skip
     return preprocess_tree(source, target, preprocessor, workers, on_progress)

@@ -1,4 +1,4 @@
-"""What a model takes for granted about its input."""
+"""Sampling and cropping settings that a model was trained with."""
 
 from dataclasses import asdict, dataclass
 from typing import Annotated
@@ -22,7 +22,7 @@ class FaceSpec:
         margin: pixels of the crop, both sides together, around the detector's box.
         sequence_length: faces a window.
         overlap: faces that successive windows share.
-        people: whose faces: "largest", "all" or a number (see unmask.faces.Tracker).
+        faces: whose faces are kept: "largest", "all" or a number (see unmask.faces.Tracker).
         exact: search every sample for faces of every size and cut them out just as they were
             found; otherwise follow them and smooth their boxes, which is several times faster.
 
@@ -39,7 +39,7 @@ class FaceSpec:
     margin: Annotated[int, Ge(0), Le(4096)] = 0
     sequence_length: Annotated[int, Ge(1), Le(4096)] = 30
     overlap: Annotated[int, Ge(0), Le(4096)] = 6
-    people: str | Annotated[int, Ge(1), Le(1000)] = "largest"
+    faces: str | Annotated[int, Ge(1), Le(1000)] = "largest"
     exact: bool = False
 
     __pydantic_config__ = STRICT
@@ -62,5 +62,5 @@ class FaceSpec:
         return [
             f"{name} {value} (not {getattr(other, name)})"
             for name, value in asdict(self).items()
-            if name not in ("people", "exact") and value != getattr(other, name)
+            if name not in ("faces", "exact") and value != getattr(other, name)
         ]

@@ -49,7 +49,7 @@ def _draw(path: Path, sheet: Path) -> int:
 
     if sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise UsageError(f"{sheet}: a sheet is a .png, .jpg or .webp")
-    preprocessor = VideoPreprocessor(image_size=SIDE, people="all")
+    preprocessor = VideoPreprocessor(image_size=SIDE, faces="all")
     return len(contact_sheet(preprocessor.stream(path), sheet).kept)
 
 

@@ -26,7 +26,6 @@ log = logging.getLogger("unmask")
 @click.option("--overlap", type=click.IntRange(min=0), default=6, show_default=True)
 @click.option(
     "--faces",
-    "people",
     default="all",
     show_default=True,
     metavar="largest|all|N",

@@ -25,7 +25,7 @@ def choose_faces(
     Raises:
         StoreError: the file does not hold all these people.
     """
-    kept = video.spec.people
+    kept = video.spec.faces
     if faces == kept or not video.tracks:
         return video
     if faces == "largest":

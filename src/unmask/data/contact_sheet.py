@@ -47,7 +47,7 @@ def contact_sheet(stream: FaceStream, path: str | Path) -> Summary:
     Background people, who do not count in a verdict, come last and in grey.
 
     Args:
-        stream: faces, of `VideoPreprocessor(people="all", ...).stream(video)`.
+        stream: faces, of `VideoPreprocessor(faces="all", ...).stream(video)`.
         path: file to write.
 
     Raises:

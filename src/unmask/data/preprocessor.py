@@ -30,7 +30,7 @@ class VideoPreprocessor:
         image_size: side of a face crop in pixels.
         overlap: faces that successive windows share.
         margin: pixels of the crop, both sides together, around the detector's box.
-        people: "largest" face of each frame, "all" people, or the N most prominent.
+        faces: "largest" face of each frame, "all" people, or the N most prominent.
         exact: find the faces of every sample as MTCNN alone would, in every size, and cut them
             out just so; slower by far (see FaceFinder). The crops are those of the design.
         min_face_size: smallest face looked for, in pixels of the frame.
@@ -49,7 +49,7 @@ class VideoPreprocessor:
         *,
         overlap: int = 6,
         margin: int = 0,
-        people: str | int = "largest",
+        faces: str | int = "largest",
         exact: bool = False,
         min_face_size: int = 20,
         device: str = "cpu",
@@ -61,7 +61,7 @@ class VideoPreprocessor:
             "margin": margin,
             "sequence_length": sequence_length,
             "overlap": overlap,
-            "people": people,
+            "faces": faces,
             "exact": exact,
         }
         self.spec = check(FaceSpec, settings)
@@ -97,7 +97,7 @@ class VideoPreprocessor:
             VideoError: while iterating, where the file is not a video that can be read.
         """
         spec = self.spec
-        finder = FaceFinder(self._detector, spec.exact, largest=spec.people == "largest")
+        finder = FaceFinder(self._detector, spec.exact, largest=spec.faces == "largest")
         return FaceStream(Path(path), spec, finder, self.limits, self.open_video)
 
     def process_video(self, path: str | Path) -> ProcessedVideo:
@@ -156,7 +156,7 @@ class FaceStream:
 
     def __iter__(self) -> Iterator[FaceCrop]:
         spec = self._spec
-        tracker = Tracker(spec.people, spec.image_size, spec.margin, spec.exact)
+        tracker = Tracker(spec.faces, spec.image_size, spec.margin, spec.exact)
         sampled, last = 0, 0.0
         with (
             self._open(self._path, self._limits) as video,

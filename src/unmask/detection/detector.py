@@ -74,7 +74,7 @@ class Detector:
         self.decision = replace(bundle.decision, faces=parse_faces(faces or bundle.decision.faces))
         self.device = pick_device(device)
         self.model = ModelId(bundle.name, bundle.sha256)
-        spec = replace(bundle.spec, people=self.decision.faces)
+        spec = replace(bundle.spec, faces=self.decision.faces)
         self.preprocessor = VideoPreprocessor.from_spec(spec, str(self.device), limits)
         self._asked, self._corrupted = faces is not None, False
         self._net = deepcopy(bundle.net)

@@ -53,7 +53,7 @@ class BundleConfig:
     Attributes:
         name: for reports.
         model: the architecture.
-        faces: how the faces that it takes are made.
+        face_spec: how the faces that it takes are made.
         decision: how its scores become a verdict, before calibration.
         training: how it came to be.
         format: of the file.
@@ -61,7 +61,7 @@ class BundleConfig:
 
     name: str
     model: ModelConfig = field(default_factory=ModelConfig)
-    faces: FaceSpec = field(default_factory=FaceSpec)
+    face_spec: FaceSpec = field(default_factory=FaceSpec)
     decision: Decision = field(default_factory=Decision)
     training: Provenance = field(default_factory=Provenance)
     format: Literal[2] = 2
@@ -99,7 +99,7 @@ class Bundle:
     @property
     def spec(self) -> FaceSpec:
         """How the faces that it takes are made."""
-        return self.config.faces
+        return self.config.face_spec
 
     @property
     def decision(self) -> Decision:

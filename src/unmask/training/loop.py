@@ -425,7 +425,7 @@ def _initialise(net: DeepfakeNet, weights: str) -> str:
 
 def _fixed(config: BundleConfig) -> dict[str, Any]:
     """What must not change within a run, as one flat dictionary."""
-    flat = asdict(config.faces) | asdict(config.model) | config.training.settings
+    flat = asdict(config.face_spec) | asdict(config.model) | config.training.settings
     free = {"workers", "patience", "keep", "save_minutes", "tensorboard", "compile"}
     if flat["schedule"] != "cosine":  # which ends with the last epoch
         free.add("epochs")

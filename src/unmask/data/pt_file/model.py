@@ -36,6 +36,7 @@ from unmask.faces import FaceCrop, FaceTrack
 
 FORMAT = 1
 SUFFIX = ".pt"
+KEPT = "people"  # key of whose faces were kept; "faces" are the faces themselves
 
 
 @dataclass(frozen=True, eq=False)

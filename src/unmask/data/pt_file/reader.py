@@ -10,7 +10,7 @@ import torch
 from annotated_types import Ge, Le
 
 from unmask.data.pt_file.document import parse_document
-from unmask.data.pt_file.model import FORMAT, ProcessedVideo, expect
+from unmask.data.pt_file.model import FORMAT, KEPT, ProcessedVideo, expect
 from unmask.documents import check
 from unmask.errors import StoreError
 from unmask.face_spec import FaceSpec
@@ -64,7 +64,8 @@ def _parse(content: dict[str, Any]) -> ProcessedVideo:
     faces, times = content["faces"], content["times"]
     boxes, ids = content["boxes"], content["track_ids"]
     # Files of before the setting were made exactly.
-    spec = check(FaceSpec, {k: v for k, v in ({"exact": True} | content).items() if k in _SPEC})
+    settings = {"exact": True} | {k: v for k, v in content.items() if k in _SPEC}
+    spec = check(FaceSpec, settings | {"faces": content[KEPT]})
     facts = check(_Facts, content)
     count, size = len(times), spec.image_size
     expect("faces", faces, (count, 3, size, size), torch.uint8)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unmask.atomic import replacing, writing
-from unmask.data.pt_file.model import FORMAT, ProcessedVideo, Summary, points_or_nan
+from unmask.data.pt_file.model import FORMAT, KEPT, ProcessedVideo, Summary, points_or_nan
 from unmask.data.windows import make_windows
 from unmask.face_spec import FaceSpec
 from unmask.faces import FaceCrop
@@ -71,6 +71,8 @@ class Writer:
         ids = [number for number, found in enumerate(of_track.values()) for _ in found]
         boxes = [torch.from_numpy(crop.box) for crop in crops]
         points = [torch.from_numpy(points_or_nan(crop.landmarks)) for crop in crops]
+        settings = asdict(spec)
+        settings[KEPT] = settings.pop("faces")
         content = {
             "faces": faces,
             "times": torch.tensor(times, dtype=torch.float64),
@@ -80,7 +82,7 @@ class Writer:
             "windows": _views(faces, spans, spec.sequence_length),
             "timestamps": [(times[start], times[stop - 1]) for start, stop in spans],
             "num_windows": len(spans),
-            **asdict(spec),
+            **settings,
             "sampled": summary.sampled,
             "duration": summary.duration,
             "video": summary.video,
