@@ -1,5 +1,6 @@
 import json
 import os
+import socket
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import TINY
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from unmask.device import autocast
@@ -23,6 +25,7 @@ from unmask.models import (
     load_bundle,
     load_imagenet,
     save_bundle,
+    synchronised,
 )
 
 VARIANTS = [
@@ -180,6 +183,20 @@ class TestEveryArchitecture:
             assert count(thin.cnn) < count(net.cnn)
         assert not any(isinstance(module, nn.BatchNorm2d) for module in thin.cnn.modules())
 
+    def test_batch_norms_over_all_processes_change_no_score(self, config: ModelConfig) -> None:
+        net = build(config).train()
+        with torch.no_grad():
+            net(windows(4, 6))  # statistics that are not those of the beginning
+        net.eval()
+        parameters, wide = dict(net.named_parameters()), deepcopy(net)
+        wide.cnn = synchronised(wide.cnn)
+        with torch.inference_mode():
+            assert torch.equal(net(windows(2, 4)).window, wide(windows(2, 4)).window)
+        plain = [m for m in wide.cnn.modules() if type(m) in (nn.BatchNorm2d, BatchNormAct2d)]
+        assert not plain
+        net.cnn = synchronised(net.cnn)  # the optimizer has been given these
+        assert all(parameters[name] is p for name, p in net.named_parameters())
+
     def test_saved_and_loaded_scores_the_same(self, config: ModelConfig, tmp_path: Path) -> None:
         net = build(config)
         save_bundle(tmp_path, Bundle("x", net, FaceSpec(4, 32), Decision(people="all"), {"a": 1}))
@@ -249,6 +266,27 @@ def test_a_checkpoint_of_another_architecture_is_named(tmp_path: Path, bundle: B
     torch.save(bundle.net.state_dict(), tmp_path / "bare" / "x.pth")
     with pytest.raises(ModelError, match=r"x\.pth: a checkpoint of another architecture"):
         load_bundle(tmp_path / "bare" / "x.pth")  # taken for the document's own model
+
+
+@pytest.mark.parametrize("prefix", ["hf-hub:someone/", "hf_hub:someone/", "local-dir:./", ""])
+def test_a_backbone_is_never_fetched_by_a_bundle(
+    tmp_path: Path, bundle: Bundle, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def forbidden(*address: Any, **_: Any) -> None:
+        asked.append(address)
+        raise OSError("no network here")
+
+    for name in ("getaddrinfo", "create_connection"):
+        monkeypatch.setattr(socket, name, forbidden)
+    save_bundle(tmp_path, bundle)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["model"]["backbone"] = f"{prefix}faces"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"config\.json: .*not a name of timm's registry"):
+        load_bundle(tmp_path)
+    assert asked == []
 
 
 class Bomb:

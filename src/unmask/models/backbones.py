@@ -8,6 +8,7 @@ from pathlib import Path
 import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
+from timm.layers import convert_sync_batchnorm
 from timm.models import group_modules, group_parameters
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -25,10 +26,15 @@ _HUB = "huggingface.co"
 def create_backbone(name: str) -> nn.Module:
     """A timm model without a classifier: (N, 3, S, S) normalised -> (N, F). Random weights.
 
+    Only names of timm's own registry: `hf-hub:` would go to the network and `local-dir:` to
+    another folder, and the name may come from somebody else's bundle.
+
     Raises:
-        UsageError: timm knows no such model.
+        UsageError: timm's registry holds no such model.
     """
     try:
+        if ":" in name or not timm.is_model(name):
+            raise ValueError("not a name of timm's registry")
         backbone = timm.create_model(name, pretrained=False, num_classes=0)
     except (RuntimeError, ValueError, AttributeError) as error:
         raise UsageError(f"unknown backbone {name!r}: {error}") from error
@@ -102,6 +108,17 @@ def folded(backbone: nn.Module) -> nn.Module:
     with torch.inference_mode():
         same = torch.allclose(expected, copy(noise), rtol=1e-3, atol=1e-4)
     return copy if same else backbone
+
+
+def synchronised(backbone: nn.Module) -> nn.Module:
+    """The same backbone, its batch norms taking their statistics over all processes.
+
+    The parameters stay the same objects. torch's own converter would drop the activations that
+    timm keeps inside its batch norms.
+    """
+    converted = convert_sync_batchnorm(backbone)
+    assert isinstance(converted, nn.Module)
+    return converted
 
 
 def load_imagenet(backbone: nn.Module, name: str) -> str | None:
