@@ -8,7 +8,7 @@ from pathlib import Path
 import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
-from timm.layers import convert_sync_batchnorm
+from timm.layers.norm_act import convert_sync_batchnorm
 from timm.models import group_modules, group_parameters
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
