@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from conftest import TINY
+from safetensors.torch import save_file
+from servers import Files, Hub, served, use_hub
 from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
@@ -244,6 +247,41 @@ def test_packaged_imagenet_weights_are_used() -> None:
     before = next(net.cnn.parameters()).clone()
     assert load_imagenet(net.cnn, "tf_efficientnet_lite0")
     assert not torch.equal(before, next(net.cnn.parameters()))
+
+
+def test_imagenet_weights_come_from_the_hub_that_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mirror, say; and from the cache of huggingface_hub afterwards."""
+    torch.manual_seed(1)
+    theirs = timm.create_model("test_resnet", num_classes=1000)
+    (tmp_path / "repo").mkdir()
+    save_file(theirs.state_dict(), tmp_path / "repo" / "model.safetensors")
+    with served(tmp_path / "repo", Hub) as url:
+        use_hub(url, tmp_path / "cache", monkeypatch)
+        for _ in range(2):
+            cnn = build(TINY).cnn
+            assert not torch.equal(next(cnn.parameters()), next(theirs.parameters()))
+            assert load_imagenet(cnn, "test_resnet") == "timm/test_resnet.r160_in1k"
+            assert torch.equal(next(cnn.parameters()), next(theirs.parameters()))
+            monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_without_imagenet_weights_it_says_why(
+    tmp_path: Path, offline: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    with served(tmp_path, Files, asked=asked) as url:  # which is no hub
+        use_hub(url, tmp_path / "cache", monkeypatch)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+        cnn = build(TINY).cnn
+        before = deepcopy(cnn.state_dict())
+        cause = "offline mode is enabled" if offline else "404"
+        with pytest.raises(ModelError, match=rf"^test_resnet: .*not on this machine.*{cause}"):
+            load_imagenet(cnn, "test_resnet")
+    assert bool(asked) != offline
+    assert all(torch.equal(before[key], value) for key, value in cnn.state_dict().items())
 
 
 @pytest.mark.parametrize(

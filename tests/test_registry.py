@@ -1,23 +1,18 @@
 """Models by name, from the network, and what their logits are made into."""
 
-import hashlib
 import json
 import os
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from conftest import random_video
+from servers import COMMIT, Files, Hub, served, use_hub
 from sklearn.linear_model import LogisticRegression
 
 from unmask import Detector
@@ -40,43 +35,6 @@ def saved(tmp_path: Path, bundle: Bundle) -> Path:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path / ".cache" / "unmask"
-
-
-class Files(SimpleHTTPRequestHandler):
-    """Serves a folder, with ranges; knows what it was asked for."""
-
-    asked: ClassVar[list[tuple[str, str | None]]]
-    cut: ClassVar[int | None] = None  # bytes after which an answer breaks off
-    length: ClassVar[int | None] = None  # that it announces, if not the true one
-
-    def do_GET(self) -> None:
-        path, wanted = Path(self.translate_path(self.path)), self.headers["Range"]
-        self.asked.append((path.name, wanted))
-        if not path.is_file():
-            return self.send_error(404)
-        data = path.read_bytes()
-        begin = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
-        if begin > len(data):
-            return self.send_error(416)
-        self.send_response(206 if begin else 200)
-        self.send_header("Content-Length", str(self.length or len(data) - begin))
-        self.end_headers()
-        self.wfile.write(data[begin : self.cut])
-        return None
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def served(
-    folder: Path, kind: type[SimpleHTTPRequestHandler] = Files, **state: Any
-) -> Iterator[str]:
-    handler = partial(type("Handler", (kind,), {"asked": [], **state}), directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def kept(cache: Path) -> list[str]:
@@ -249,50 +207,13 @@ def test_what_cannot_be_used_is_not_kept(saved: Path, cache: Path) -> None:
     assert kept(cache) == []
 
 
-COMMIT = "0123456789" * 4
-
-
-class Hub(Files):
-    """As much of a hub as it takes: one commit of someone/faces."""
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        self.asked.append((self.path, self.headers["Range"]))
-        folder, path = Path(self.directory), self.path.partition("?")[0]
-        body, name = None, Path(path).name
-        if path == f"/api/models/someone/faces/revision/{COMMIT}":
-            files = [{"rfilename": f.name, "size": f.stat().st_size} for f in folder.iterdir()]
-            body = json.dumps({"id": "someone/faces", "sha": COMMIT, "siblings": files}).encode()
-        elif path == f"/someone/faces/resolve/{COMMIT}/{name}" and (folder / name).is_file():
-            body = (folder / name).read_bytes()
-        if body is None:
-            return self.send_error(404)
-        self.send_response(200)
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-        return None
-
-
-def use_hub(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As HF_ENDPOINT does before huggingface_hub is imported."""
-    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-
-
 def test_from_the_hub_by_commit(saved: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (saved / "card.md").unlink()
     (saved / "other.bin").write_bytes(b"not of the bundle")
     sha256 = registry.bundle_sha256(saved)
     asked: list[tuple[str, str | None]] = []
     with served(saved, Hub, asked=asked) as url:
-        use_hub(url, monkeypatch)
+        use_hub(url, cache, monkeypatch)
         with pytest.raises(ModelError, match="checksum " + sha256):
             registry.find_model(f"someone/faces@{COMMIT}#sha256={'0' * 64}")
         assert kept(cache) == []
@@ -310,7 +231,7 @@ def test_too_much_on_the_hub_is_not_fetched(
     os.truncate(saved / "card.md", 2**31)  # a hole, which takes no room
     asked: list[tuple[str, str | None]] = []
     with served(saved, Hub, asked=asked) as url:
-        use_hub(url, monkeypatch)
+        use_hub(url, cache, monkeypatch)
         with pytest.raises(ModelError, match="larger than 2 GiB"):
             registry.find_model(f"someone/faces@{COMMIT}#sha256={'0' * 64}")
     assert len(asked) == 1
@@ -324,8 +245,8 @@ def test_a_later_format_is_refused(saved: Path) -> None:
         load_bundle(saved)
 
 
-def test_without_a_network_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_hub("http://127.0.0.1:9", monkeypatch)
+def test_without_a_network_it_says_so(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_hub("http://127.0.0.1:9", cache, monkeypatch)
     for address in (f"someone/faces@{COMMIT}", "http://127.0.0.1:9/faces"):
         with pytest.raises(ModelError, match=r"cannot be fetched: .*refused"):
             registry.find_model(f"{address}#sha256={'0' * 64}")
