@@ -1,14 +1,19 @@
 import json
 import os
+import socket
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from conftest import TINY
+from safetensors.torch import save_file
+from servers import Files, Hub, served, use_hub
+from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
 from unmask.device import autocast
@@ -25,6 +30,7 @@ from unmask.models import (
     load_bundle,
     load_imagenet,
     save_bundle,
+    synchronised,
 )
 
 VARIANTS = [
@@ -182,6 +188,20 @@ class TestEveryArchitecture:
             assert count(thin.cnn) < count(net.cnn)
         assert not any(isinstance(module, nn.BatchNorm2d) for module in thin.cnn.modules())
 
+    def test_batch_norms_over_all_processes_change_no_score(self, config: ModelConfig) -> None:
+        net = build(config).train()
+        with torch.no_grad():
+            net(windows(4, 6))  # statistics that are not those of the beginning
+        net.eval()
+        parameters, wide = dict(net.named_parameters()), deepcopy(net)
+        wide.cnn = synchronised(wide.cnn)
+        with torch.inference_mode():
+            assert torch.equal(net(windows(2, 4)).window, wide(windows(2, 4)).window)
+        plain = [m for m in wide.cnn.modules() if type(m) in (nn.BatchNorm2d, BatchNormAct2d)]
+        assert not plain
+        net.cnn = synchronised(net.cnn)  # the optimizer has been given these
+        assert all(parameters[name] is p for name, p in net.named_parameters())
+
     def test_saved_and_loaded_scores_the_same(self, config: ModelConfig, tmp_path: Path) -> None:
         net = build(config)
         decision, origin = Decision(faces="all"), Provenance("nothing", {"a": 1})
@@ -233,6 +253,41 @@ def test_packaged_imagenet_weights_are_used() -> None:
     assert not torch.equal(before, next(net.cnn.parameters()))
 
 
+def test_imagenet_weights_come_from_the_hub_that_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mirror, say; and from the cache of huggingface_hub afterwards."""
+    torch.manual_seed(1)
+    theirs = timm.create_model("test_resnet", num_classes=1000)
+    (tmp_path / "repo").mkdir()
+    save_file(theirs.state_dict(), tmp_path / "repo" / "model.safetensors")
+    with served(tmp_path / "repo", Hub) as url:
+        use_hub(url, tmp_path / "cache", monkeypatch)
+        for _ in range(2):
+            cnn = build(TINY).cnn
+            assert not torch.equal(next(cnn.parameters()), next(theirs.parameters()))
+            assert load_imagenet(cnn, "test_resnet") == "timm/test_resnet.r160_in1k"
+            assert torch.equal(next(cnn.parameters()), next(theirs.parameters()))
+            monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_without_imagenet_weights_it_says_why(
+    tmp_path: Path, offline: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    with served(tmp_path, Files, asked=asked) as url:  # which is no hub
+        use_hub(url, tmp_path / "cache", monkeypatch)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+        cnn = build(TINY).cnn
+        before = deepcopy(cnn.state_dict())
+        cause = "offline mode is enabled" if offline else "404"
+        with pytest.raises(ModelError, match=rf"^test_resnet: .*not on this machine.*{cause}"):
+            load_imagenet(cnn, "test_resnet")
+    assert bool(asked) != offline
+    assert all(torch.equal(before[key], value) for key, value in cnn.state_dict().items())
+
+
 @pytest.mark.parametrize(
     "change",
     [{"backbone": "no_such_net"}, {"temporal": "hourglass"}, {"pooling": "max"}],
@@ -253,6 +308,27 @@ def test_a_checkpoint_of_another_architecture_is_named(tmp_path: Path, bundle: B
     torch.save(bundle.net.state_dict(), tmp_path / "bare" / "x.pth")
     with pytest.raises(ModelError, match=r"x\.pth: a checkpoint of another architecture"):
         load_bundle(tmp_path / "bare" / "x.pth")  # taken for the document's own model
+
+
+@pytest.mark.parametrize("prefix", ["hf-hub:someone/", "hf_hub:someone/", "local-dir:./", ""])
+def test_a_backbone_is_never_fetched_by_a_bundle(
+    tmp_path: Path, bundle: Bundle, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def forbidden(*address: Any, **_: Any) -> None:
+        asked.append(address)
+        raise OSError("no network here")
+
+    for name in ("getaddrinfo", "create_connection"):
+        monkeypatch.setattr(socket, name, forbidden)
+    save_bundle(tmp_path, bundle)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["model"]["backbone"] = f"{prefix}faces"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"config\.json: .*not a name of timm's registry"):
+        load_bundle(tmp_path)
+    assert asked == []
 
 
 class Bomb:

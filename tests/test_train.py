@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import TINY, random_video
+from servers import use_hub
 from torch.testing import assert_close
 
 from unmask import Detector
@@ -89,6 +90,16 @@ def test_it_goes_on_from_a_model(run: Path, processed: Path, tmp_path: Path) -> 
         train(processed, tmp_path / "other", config(weights=str(damaged)))
     with pytest.raises(UsageError, match="weights: imagenet, random, auto, or a model; nowhere:"):
         train(processed, tmp_path / "nowhere", config(weights="nowhere"))
+
+
+@pytest.mark.parametrize("wanted", ["auto", "imagenet"])
+def test_random_weights_are_only_had_on_request(
+    processed: Path, tmp_path: Path, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub("http://127.0.0.1:9", tmp_path / "cache", monkeypatch)  # where nobody answers
+    with pytest.raises(UsageError, match=r"refused.*; --set weights=random starts without"):
+        train(processed, tmp_path / "out", config(weights=wanted))
+    assert not (tmp_path / "out").exists()
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

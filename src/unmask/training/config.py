@@ -26,9 +26,9 @@ class TrainConfig:
         patience: stop after so many epochs without a better one; 0 never stops early.
         monitor: what makes an epoch the best: "val_acc", "val_auc" or "val_loss".
         seed: of weights, order, dropout and augmentation.
-        weights: "imagenet" (an error if there are none), "random", "auto" (ImageNet's, and with
-            a warning random ones where there are none), or a model of the same architecture to
-            go on from (see unmask.models.find_model), or a `.pth` file of one.
+        weights: "auto" or "imagenet" (the backbone's of ImageNet; an error if there are none to
+            be had), "random", or a model of the same architecture to go on from (see
+            unmask.models.find_model), or a `.pth` file of one.
         freeze_cnn: train only what comes after the backbone; its features are computed once.
         freeze_stages: leave the backbone's stem and so many of its stages as they are; 0 lets
             all of it learn.

@@ -11,7 +11,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from unmask.device import autocast, fast_precision
-from unmask.models import DeepfakeNet, Logits
+from unmask.models import DeepfakeNet, Logits, synchronised
 from unmask.training.config import TrainConfig
 from unmask.training.distributed import Group
 
@@ -69,7 +69,7 @@ class Learner:
             self._schedule = ReduceLROnPlateau(self.optimizer, factor=0.5, patience=2)
         self._average = Average(net, settings.ema) if settings.ema else None
         if group.world > 1 and group.device.type == "cuda":
-            net.cnn = nn.SyncBatchNorm.convert_sync_batchnorm(net.cnn)
+            net.cnn = synchronised(net.cnn)
         if settings.compile:
             net.cnn.compile()
         self._model: nn.Module = net if group.world == 1 else DistributedDataParallel(net)

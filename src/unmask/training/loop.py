@@ -412,15 +412,10 @@ def _initialise(net: DeepfakeNet, weights: str) -> str:
         net.load_state_dict(bundle.net.state_dict())
         before = bundle.config.training.started_from
         return f"{bundle.name} (sha256 {bundle.sha256}), which started from {before}"
-    name = net.config.backbone
-    origin = load_imagenet(net.cnn, name)
-    if origin is None:
-        cause = f"no ImageNet weights of {name} on this machine, and no network to get them from"
-        if weights == "imagenet":
-            raise UsageError(f"{cause}; --set weights=random starts without")
-        log.warning("%s: training starts from RANDOM weights", cause)
-        return "random weights, for want of ImageNet's"
-    return f"ImageNet ({origin})"
+    try:
+        return f"ImageNet ({load_imagenet(net.cnn, net.config.backbone)})"
+    except ModelError as error:
+        raise UsageError(f"{error}; --set weights=random starts without") from error
 
 
 def _fixed(config: BundleConfig) -> dict[str, Any]:
