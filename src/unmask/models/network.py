@@ -8,9 +8,19 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unmask.documents import STRICT
 from unmask.errors import UsageError
-from unmask.models.backbones import create_backbone, first_stages, fixed_size, output_width
+from unmask.models.backbones import (
+    MapBackbone,
+    create_backbone,
+    first_stages,
+    fixed_size,
+    output_width,
+)
 from unmask.models.temporal import Pool, create_temporal
+
+_STRIDE = 16  # pixels of the face a cell of the map
+_SHARPNESS = 0.5  # of the attention by the map's logits
 
 
 @dataclass(frozen=True)
@@ -24,9 +34,12 @@ class ModelConfig:
         layers: of either.
         gru_dropout: between the GRU's layers, or in the transformer's.
         pooling: "last", "mean" or "attention".
-        head_hidden: width of the classifier's hidden layer.
+        head_hidden: width of the classifier's hidden layer; 0 is a single linear layer.
         head_dropout: before its last layer.
         frame_head: whether every frame gets a logit of its own.
+        map_head: take the backbone's maps of stride 16 and let a 1x1 convolution say of every
+            cell whether it was manipulated; a frame's features are the mean of its cells,
+            weighted by what that says.
     """
 
     backbone: str = "resnext50_32x4d.tv_in1k"
@@ -38,6 +51,9 @@ class ModelConfig:
     head_hidden: int = 512
     head_dropout: float = 0.5
     frame_head: bool = False
+    map_head: bool = False
+
+    __pydantic_config__ = STRICT
 
 
 class Logits(NamedTuple):
@@ -66,6 +82,19 @@ class _Gather(torch.autograd.Function):
         grad = grad.contiguous()
         dist.all_reduce(grad)
         return grad.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def _head(states: int, hidden: int, dropout: float) -> nn.Module:
+    """(B, states) -> (B, 1)."""
+    if not hidden:
+        return nn.Linear(states, 1)
+    return nn.Sequential(
+        nn.Linear(states, hidden),
+        WindowNorm(hidden),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, 1),
+    )
 
 
 class WindowNorm(nn.BatchNorm1d):
@@ -101,20 +130,19 @@ class DeepfakeNet(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.cnn = create_backbone(config.backbone)
+        self.cnn: nn.Module = (
+            MapBackbone(config.backbone, _STRIDE)
+            if config.map_head
+            else create_backbone(config.backbone)
+        )
         features = output_width(self.cnn)
         self.temporal = create_temporal(
             config.temporal, features, config.hidden, config.layers, config.gru_dropout
         )
         states = self.temporal.out_features
         self.pool = Pool(config.pooling, states)
-        self.head = nn.Sequential(
-            nn.Linear(states, config.head_hidden),
-            WindowNorm(config.head_hidden),
-            nn.ReLU(),
-            nn.Dropout(config.head_dropout),
-            nn.Linear(config.head_hidden, 1),
-        )
+        self.head = _head(states, config.head_hidden, config.head_dropout)
+        self.map_head = nn.Conv2d(features, 1, 1) if config.map_head else None
         self.frame_head = nn.Linear(states, 1) if config.frame_head else None
         normal = self.cnn.pretrained_cfg  # timm's: mean and std for pixels from 0 to 1
         for name in ("mean", "std"):
@@ -161,6 +189,25 @@ class DeepfakeNet(nn.Module):
         Raises:
             UsageError: the backbone takes faces of another size only.
         """
+        features, maps = self._look(faces)
+        if maps is None:
+            return features
+        share = (_SHARPNESS * maps.flatten(1)).softmax(dim=1)
+        return (features.flatten(2) * share[:, None].to(features.dtype)).sum(dim=2)
+
+    def maps(self, faces: Tensor) -> Tensor:
+        """(N, 3, S, S) uint8 RGB -> (N, h, w) logits: which cells were manipulated.
+
+        Raises:
+            UsageError: the network has no map head.
+        """
+        maps = self._look(faces)[1]
+        if maps is None:
+            raise UsageError("this model has no map of what was manipulated (map_head)")
+        return maps
+
+    def _look(self, faces: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The backbone's features, and the map's logits where there is a map head."""
         size = fixed_size(self.cnn)
         if size and size != faces.shape[-1]:
             raise UsageError(
@@ -169,7 +216,7 @@ class DeepfakeNet(nn.Module):
             )
         pixels = (faces.to(self.mean.dtype) - self.mean) / self.std
         features: Tensor = self.cnn(pixels.contiguous(memory_format=torch.channels_last))
-        return features
+        return features, None if self.map_head is None else self.map_head(features)[:, 0].float()
 
     def judge(self, features: Tensor, mask: Tensor | None = None) -> Logits:
         """(B, T, F) features under a mask (B, T) bool (default: all frames) -> logits."""
