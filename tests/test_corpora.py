@@ -1,4 +1,6 @@
+import json
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,13 +119,75 @@ def test_copies_are_copies(celeb: Path, tmp_path: Path) -> None:
 def test_a_table_survives_the_disk(tmp_path: Path) -> None:
     rows = [
         VideoRecord(tmp_path / "a.mp4", 0, "real", ("p",), "a", None, "val", None),
-        VideoRecord(Path("/elsewhere/b.mp4"), 1, "fake", (), None, "swap", None, ((0.5, 2.0),)),
+        VideoRecord(tmp_path / "b/b.mp4", 1, "fake", (), None, "swap", None, ((0.5, 2.0),)),
+        VideoRecord(tmp_path / "c.mp4", 0, "real", segments=()),
     ]
     write_table(tmp_path / "t.jsonl", rows)
     assert read_table(tmp_path / "t.jsonl") == rows
-    (tmp_path / "t.jsonl").write_text('{"path": "x"}\n')
-    with pytest.raises(CorpusError, match="line 1"):
-        read_table(tmp_path / "t.jsonl")
+    assert len(set(read_table(tmp_path / "t.jsonl"))) == 3  # hashable, as records are
+    elsewhere = VideoRecord(Path("/elsewhere/b.mp4"), 1, "fake")
+    with pytest.raises(CorpusError, match=r"/elsewhere/b\.mp4: should be a file below"):
+        write_table(tmp_path / "t.jsonl", [elsewhere])
+    assert read_table(tmp_path / "t.jsonl") == rows
+
+
+GOOD = {"path": "a.mp4", "label": 0, "category": "real"}
+
+
+@pytest.mark.parametrize(
+    ("row", "cause"),
+    [
+        ({"path": "x"}, "label: Field required"),
+        (GOOD | {"label": 2}, "label: should be less than or equal to 1, not 2"),
+        (GOOD | {"label": "real"}, "label: should be a valid integer, not 'real'"),
+        (GOOD | {"segments": [[0, "end"]]}, "segments.0.1: should be a valid number"),
+        (GOOD | {"segments": [[0, float("inf")]]}, "segments.0.1: should be a finite number"),
+        (GOOD | {"mood": "glum"}, "mood: Unexpected"),
+        (GOOD | {"split": "../.."}, "split: should be train, val or test, not '../..'"),
+        (GOOD | {"category": "../../x"}, "category: should be the name of a folder"),
+        (GOOD | {"category": ".."}, "category: should be the name of a folder, not '..'"),
+        (GOOD | {"category": ""}, "category: should be the name of a folder"),
+        ([1], "should be"),
+    ],
+)
+def test_a_wrong_row_is_named(tmp_path: Path, row: object, cause: str) -> None:
+    table = tmp_path / "t.jsonl"
+    table.write_text(f"{json.dumps(GOOD)}\n\n{json.dumps(row)}\n")
+    with pytest.raises(CorpusError) as caught:
+        read_table(table)
+    assert str(caught.value).startswith(f"{table}: line 3: ")
+    assert cause in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["../b.mp4", "x/../../b.mp4", "/etc/passwd", "x/..", ".", ""])
+def test_a_path_that_leaves_its_folder_is_refused(tmp_path: Path, path: str) -> None:
+    """Of a table beside the videos, and of a CSV."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "b.mp4").touch()
+    table, listed = tmp_path / "in" / "videos.jsonl", tmp_path / "in" / "t.csv"
+    table.write_text(json.dumps(GOOD) + "\n" + json.dumps(GOOD | {"path": path}))
+    with pytest.raises(CorpusError, match="should be a file below") as caught:
+        read_table(table)
+    assert (caught.value.path, str(Path(path)) in caught.value.cause) == (table, True)
+    listed.write_text(f"path,label\na.mp4,real\n{path},fake\n")
+    with pytest.raises(CorpusError, match="should be a") as caught:
+        read_corpus(listed)
+    assert caught.value.path == listed
+
+
+@pytest.mark.parametrize("copy", [False, True])
+@pytest.mark.parametrize(
+    "wrong", [{"split": "../.."}, {"category": "../../x"}, {"category": "../.."}]
+)
+def test_nothing_is_laid_out_outside_the_target(
+    tmp_path: Path, wrong: dict[str, str], copy: bool
+) -> None:
+    """Whoever made the records."""
+    (tmp_path / "a.mp4").write_text("a")
+    row = replace(VideoRecord(tmp_path / "a.mp4", 0, "real", split="train"), **wrong)  # type: ignore[arg-type]
+    with pytest.raises(CorpusError, match=r"a\.mp4.*should be a file below"):
+        lay_out([row], tmp_path / "deep" / "er" / "split", copy)
+    assert [path.name for path in tmp_path.rglob("*")] == ["a.mp4"]
 
 
 def test_a_csv_is_a_corpus(tmp_path: Path) -> None:

@@ -1,13 +1,19 @@
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import random_video
+from numpy.typing import NDArray
 
 from unmask import DeepfakeWindowDataset, create_dataloaders
+from unmask.corpora import VideoRecord, write_table
 from unmask.data import pt_file
+from unmask.data.windows import Window
 from unmask.errors import CorpusError, UsageError
 from unmask.face_spec import FaceSpec
+from unmask.faces import FaceTrack
 from unmask.synth import Forger
 from unmask.training.dataset import Sample
 from unmask.training.loader import TrainingWindows
@@ -132,3 +138,37 @@ def test_every_real_window_is_met_by_a_fake_of_it(processed: Path, families: lis
         assert not differs[first.frame_labels == 0].any()
         changed += int(differs.any())
     assert changed >= reals - 1
+
+
+def test_a_swap_takes_the_face_of_another_person(tmp_path: Path) -> None:
+    """Two recordings of Ann; one of nobody known, whose footage is hers; and a stranger's."""
+    folder, records = tmp_path / "train" / "real", []
+    for seed, (name, people, footage) in enumerate(
+        [("a", ("ann",), None), ("b", ("ann",), "f"), ("c", (), "f"), ("d", (), None)]
+    ):
+        path = folder / f"{name}.pt"
+        pt_file.write(path, random_video([8], seed))
+        records.append(VideoRecord(path, 0, "real", people, name, footage=footage))
+    write_table(tmp_path / "videos.jsonl", records)
+    pt_file.write(tmp_path / "train" / "fake" / "e.pt", random_video([8], 9))
+    dataset = DeepfakeWindowDataset(tmp_path, "train")
+    assert dataset.labels == [1, 0, 0, 0, 0]
+    assert dataset.people == [-1, 0, 0, 0, 1]
+    taken = []
+
+    class Recorder(Forger):
+        def forge(
+            self, track: FaceTrack, window: Window, other: FaceTrack | None, rng: Any
+        ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+            assert other is not None
+            taken.append((track.crops[0, 0, 0].tolist(), other.crops[0, 0, 0].tolist()))
+            faces = track.crops[window.start : window.stop].transpose(0, 3, 1, 2)
+            return faces.copy(), np.ones(len(faces), bool)
+
+    windows = TrainingWindows(dataset, "none", forger=Recorder(["face swap"]))
+    for index in range(5, 9):
+        for epoch in range(12):
+            assert isinstance(windows[Draw(index, (0, epoch, index))], Sample)
+    shown = {str(dataset.track(k).crops[0, 0, 0].tolist()): k for k in range(1, 5)}
+    pairs = {(shown[str(own)], shown[str(other)]) for own, other in taken}
+    assert pairs == {(1, 4), (2, 4), (3, 4), (4, 1), (4, 2), (4, 3)}

@@ -271,8 +271,11 @@ def test_a_csv_has_people_and_segments(tmp_path: Path) -> None:
     assert fake.segments == ((0.5, 2.0), (3.0, 4.5))
     assert (real.identities, real.split, real.segments) == ((), None, ())
     for row, cause in (
-        ("a.mp4,1,,weekend,", "split must be"),
-        ("a.mp4,1,,,2:3", "segments are start-end"),
+        ("a.mp4,1,,weekend,", "split: should be train, val or test, not 'weekend'"),
+        ("a.mp4,1,,,2:3", "segments: should be start-end;start-end, not '2:3'"),
+        ("a.mp4,1,,,2-end", r"segments\.0\.1: should be a valid number.*, not 'end'"),
+        ("a.mp4,perhaps,,,", "label: should be real .0. or fake .1., not 'perhaps'"),
+        (",1,,,", "path: should be a valid string"),
     ):
         (tmp_path / "t.csv").write_text(f"path,label,identity,split,segments\n{row}\n")
         with pytest.raises(CorpusError, match=f"line 2: {cause}"):
@@ -302,16 +305,43 @@ def test_what_fits_two_layouts_has_to_be_named(tmp_path: Path) -> None:
         ),
         ("av-deepfake1m", "val_metadata.json", "{}"),
         ("fakeavceleb", "meta_data.csv", "a,b\n"),
+        ("dfdc", "metadata.json", '{"../up.mp4": {"label": "FAKE"}}'),
+        ("dfdc", "labels.csv", "filename,label\n../up.mp4,1\n"),
+        ("dfdc", "labels.csv", "name,label\n"),
+        ("dfdc-preview", "dataset.json", '{"/up.mp4": {"label": "fake"}}'),
+        ("lav-df", "metadata.min.json", '[{"file": "../up.mp4", "modify_video": true}]'),
+        (
+            "av-deepfake1m",
+            "val_metadata.json",
+            '[{"file": "a/../../../up.mp4", "visual_fake_segments": []}]',
+        ),
+        ("av-deepfake1m", "val_metadata.json", '[{"file": "a/b.mp4"}]'),
         ("celeb-df", "List_of_testing_videos.txt", "label name\n"),
         ("celeb-df", "List_of_testing_videos.txt", "1 Celeb-real/nobody.mp4\n"),
         ("faceforensics", "train.json", "[1]"),
     ],
 )
 def test_damaged_tables_are_named(tmp_path: Path, name: str, file: str, text: str) -> None:
-    root = MAKERS[name](tmp_path)
+    root = MAKERS[name](tmp_path / "corpus")
+    (tmp_path / "up.mp4").touch()
     (root / file).write_text(text)
     with pytest.raises(CorpusError, match=file.replace(".", r"\.")):
         read_corpus(root, name)
+
+
+def test_errors_of_tables_name_the_row_and_the_field(tmp_path: Path) -> None:
+    root = lav_df(tmp_path / "lav")
+    rows = [{"file": "a.mp4", "modify_video": False}, {"file": "a.mp4", "modify_video": "maybe"}]
+    (root / "metadata.min.json").write_text(json.dumps(rows))
+    with pytest.raises(CorpusError, match=r"1\.modify_video: should be .* boolean, not 'maybe'"):
+        read_corpus(root)
+    (root / "metadata.min.json").write_text('[{"file": "../a.mp4", "modify_video": true}]')
+    with pytest.raises(CorpusError, match=r"the row of '\.\./a\.mp4': should be a file below"):
+        read_corpus(root)
+    root = dfdc(tmp_path / "dfdc")
+    (root / "dfdc_train_part_0/metadata.json").write_text('{"a.mp4": {"label": "perhaps"}}')
+    with pytest.raises(CorpusError, match=r"a\.mp4\.label: should be real .* not 'perhaps'"):
+        read_corpus(root)
 
 
 def leaky() -> list[VideoRecord]:

@@ -78,6 +78,7 @@ def test_the_baseline_is_the_documents_layer_by_layer() -> None:
     assert gru.bidirectional
     assert gru.batch_first
     assert gru.dropout == 0.3
+    assert isinstance(net.head, nn.Sequential)
     kinds = [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Dropout, nn.Linear]
     assert all(isinstance(layer, kind) for layer, kind in zip(net.head, kinds, strict=True))
     first, _, _, dropout, last = net.head

@@ -6,24 +6,60 @@ is one error that names the file, the field, and what was expected there.
 """
 
 import csv
+import io
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from unmask.errors import FileError, UsageError
 
 if TYPE_CHECKING:
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError
+    from pydantic_core import CoreSchema
 
 T = TypeVar("T")
 # For documents of our own: a field that we do not know is a mistake. Tables of corpora may have
 # more columns than we read.
 STRICT: "ConfigDict" = {"extra": "forbid", "allow_inf_nan": False}
+FOREIGN: "ConfigDict" = {"allow_inf_nan": False}
 
 
-def parse(kind: type[T], text: str | bytes, source: str | Path, error: type[FileError]) -> T:
+@dataclass(frozen=True)
+class By:
+    """In `Annotated`: a function from what a document has to what is then checked.
+
+    It raises a ValueError that says what should be there.
+    """
+
+    function: Callable[[Any], object]
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: "GetCoreSchemaHandler"
+    ) -> "CoreSchema":
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(self.function, handler(source))
+
+
+def _label(value: object) -> int:
+    label = {"0": 0, "0.0": 0, "real": 0, "1": 1, "1.0": 1, "fake": 1}.get(str(value).lower())
+    if label is None:
+        raise ValueError("should be real (0) or fake (1)")
+    return label
+
+
+Label = Annotated[int, By(_label)]  # 0 or 1 for what a table calls 0, 1, real or fake
+
+
+def parse(
+    kind: type[T],
+    text: str | bytes,
+    source: str | Path,
+    error: type[FileError],
+    strict: bool = True,
+) -> T:
     """JSON text -> a value of a type.
 
     Args:
@@ -31,6 +67,7 @@ def parse(kind: type[T], text: str | bytes, source: str | Path, error: type[File
         text: the document.
         source: what the error names.
         error: its class.
+        strict: refuse numbers that are written as strings, and the like.
 
     Raises:
         error: the text is no JSON, or not of this type.
@@ -38,7 +75,7 @@ def parse(kind: type[T], text: str | bytes, source: str | Path, error: type[File
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind).validate_json(text, strict=True)
+        return _adapter(kind).validate_json(text, strict=strict)
     except ValidationError as wrong:
         raise error(source, _said(wrong)) from wrong
     except UsageError as wrong:  # of a type that checks more than its fields
@@ -61,13 +98,13 @@ def check(kind: type[T], values: object) -> T:
         raise UsageError(_said(wrong)) from wrong
 
 
-def read_json(kind: type[T], path: str | Path, error: type[FileError]) -> T:
-    """A JSON file -> a value of a type.
+def read_json(kind: type[T], path: str | Path, error: type[FileError], strict: bool = True) -> T:
+    """A JSON file -> a value of a type (see parse).
 
     Raises:
         error: it cannot be read, is no JSON, or not of this type.
     """
-    return parse(kind, _text(path, error), path, error)
+    return parse(kind, _text(path, error), path, error, strict)
 
 
 def read_jsonl(kind: type[T], path: str | Path, error: type[FileError]) -> list[T]:
@@ -77,7 +114,7 @@ def read_jsonl(kind: type[T], path: str | Path, error: type[FileError]) -> list[
         error: it cannot be read, or a line is no JSON or not of this type.
     """
     rows = []
-    for number, line in enumerate(_text(path, error).splitlines(), 1):
+    for number, line in enumerate(_text(path, error).split("\n"), 1):
         if line.strip():
             try:
                 rows.append(parse(kind, line, path, error))
@@ -87,17 +124,22 @@ def read_jsonl(kind: type[T], path: str | Path, error: type[FileError]) -> list[
 
 
 def read_csv(kind: type[T], path: str | Path, error: type[FileError]) -> list[T]:
-    """A CSV file with a header -> values of a type; an empty cell counts as absent.
+    """A CSV file with a header -> dataclasses with a field a column.
+
+    An empty cell counts as absent, or as None where the column has to be there. What has no name
+    in the header is the column "unnamed".
 
     Raises:
-        error: it cannot be read, or a row is not of this type.
+        error: it cannot be read, lacks a column whose field has no default, or a row is not of
+            this type.
     """
     from pydantic import ValidationError
 
     rows, adapter = [], _adapter(kind)
-    for number, row in _cells(path, error):
+    needed = {field.name for field in fields(kind) if field.default is MISSING}  # type: ignore[arg-type]
+    for number, row in _cells(path, needed, error):
         try:
-            rows.append(adapter.validate_strings(row))
+            rows.append(adapter.validate_python(row))
         except ValidationError as wrong:
             raise error(path, f"line {number}: {_said(wrong)}") from wrong
     return rows
@@ -136,12 +178,18 @@ def _text(path: str | Path, error: type[FileError]) -> str:
         raise error(path, f"cannot be read: {wrong}") from wrong
 
 
-def _cells(path: str | Path, error: type[FileError]) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, cells by column), the empty ones left out."""
-    lines = csv.DictReader(_text(path, error).splitlines())
+def _cells(
+    path: str | Path, needed: set[str], error: type[FileError]
+) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """(line, cells by column)."""
+    lines = csv.reader(io.StringIO(_text(path, error), newline=""))
     try:
-        for row in lines:
-            yield lines.line_num, {k: v for k, v in row.items() if k and isinstance(v, str) and v}
+        header = [name or "unnamed" for name in next(lines, [])]
+        if missing := sorted(needed - set(header)):
+            raise error(path, f"has no column {' and no column '.join(missing)}")
+        for cells in filter(None, lines):
+            row = dict.fromkeys(needed) | dict(zip(header, cells, strict=False))
+            yield lines.line_num, {k: v or None for k, v in row.items() if v or k in needed}
     except csv.Error as wrong:
         raise error(path, f"line {lines.line_num}: {wrong}") from wrong
 

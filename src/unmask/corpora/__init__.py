@@ -2,7 +2,7 @@
 
 from unmask.corpora.layouts import LAYOUTS, read_corpus
 from unmask.corpora.leaks import Leak, drop_leaks, find_leaks, shares, write_leaks
-from unmask.corpora.splits import lay_out, split_records
+from unmask.corpora.splits import lay_out, related, split_records
 from unmask.corpora.table import (
     SPLITS,
     TABLE,
@@ -26,6 +26,7 @@ __all__ = [
     "lay_out",
     "read_corpus",
     "read_table",
+    "related",
     "shares",
     "split_records",
     "write_leaks",

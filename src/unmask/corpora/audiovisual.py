@@ -1,11 +1,11 @@
 """Corpora in which sound may be faked, too. The label here is that of the picture."""
 
-import csv
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from unmask.corpora.listed import first_of, present, read_json
-from unmask.corpora.table import CATEGORIES, VideoRecord
+from unmask.corpora.listed import first_of, present
+from unmask.corpora.table import CATEGORIES, VideoRecord, inside
+from unmask.documents import FOREIGN, read_csv, read_json
 from unmask.errors import CorpusError
 from unmask.video.reader import find_videos
 
@@ -14,18 +14,55 @@ _FAKEAV = ("RealVideo-RealAudio", "RealVideo-FakeAudio", "FakeVideo-RealAudio",
 _SPLITS = {"train": "train", "dev": "val", "val": "val", "test": "test"}
 
 
+Periods = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class _FakeAVCeleb:
+    """A row of FakeAVCeleb's meta_data.csv: `path` is the file's name, the last the folder."""
+
+    path: str
+    method: str | None
+    unnamed: str = ""
+
+
+@dataclass(frozen=True)
+class _LavDf:
+    """A row of LAV-DF's metadata.min.json."""
+
+    file: str
+    modify_video: bool
+    original: str | None = None
+    split: str | None = None
+    fake_periods: Periods | None = None
+
+    __pydantic_config__ = FOREIGN
+
+
+@dataclass(frozen=True)
+class _AVDeepfake1M:
+    """A row of AV-Deepfake1M's <split>_metadata.json."""
+
+    file: str
+    visual_fake_segments: Periods | None
+    original: str | None = None
+    modify_type: str | None = None
+
+    __pydantic_config__ = FOREIGN
+
+
 def matches_fakeavceleb(path: Path) -> bool:
     """Whether one of the four folders is there."""
     return any((path / name).is_dir() for name in _FAKEAV)
 
 
 def read_fakeavceleb(path: Path) -> list[VideoRecord]:
-    """FakeAVCeleb (Khalid et al. 2021): the folders have label and person, the CSV the method.
-
-    In `meta_data.csv` the column `path` holds the file's name, and the last, which has no name,
-    the folder.
-    """
-    methods = _fakeavceleb_methods(path / "meta_data.csv")
+    """FakeAVCeleb (Khalid et al. 2021): the folders have label and person, the CSV the method."""
+    table = path / "meta_data.csv"
+    methods = {
+        (row.unnamed.strip("/").removeprefix("FakeAVCeleb/"), row.path): row.method
+        for row in (read_csv(_FakeAVCeleb, table, CorpusError) if table.exists() else [])
+    }
     records = []
     for name in _FAKEAV:
         label = int(name.startswith("Fake"))
@@ -38,24 +75,6 @@ def read_fakeavceleb(path: Path) -> list[VideoRecord]:
     return records
 
 
-def _fakeavceleb_methods(file: Path) -> dict[tuple[str, str], str]:
-    """(folder, file name) -> method."""
-    if not file.exists():
-        return {}
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        rows = list(csv.reader(lines))
-    header = rows[0] if rows else []
-    if "path" not in header or "method" not in header:
-        raise CorpusError(file, "has no columns path and method")
-    name, method = header.index("path"), header.index("method")
-    found = {}
-    for row in rows[1:]:
-        if len(row) > max(name, method):
-            folder = row[-1].strip("/").removeprefix("FakeAVCeleb/")
-            found[folder, row[name]] = row[method]
-    return found
-
-
 def matches_lav_df(path: Path) -> bool:
     """Whether LAV-DF's table is there."""
     return (path / "metadata.min.json").is_file()
@@ -65,18 +84,16 @@ def read_lav_df(path: Path) -> list[VideoRecord]:
     """LAV-DF (Cai et al. 2022): fakes in time, with their periods; `dev` is our val."""
     file = path / "metadata.min.json"
     records = []
-    for row in read_json(file, list):
-        name = _field(file, row, "file")
-        label = int(bool(row.get("modify_video")))
-        original = row.get("original")
+    for row in read_json(list[_LavDf], file, CorpusError):
+        label = int(row.modify_video)
         records.append(
             VideoRecord(
-                path / name,
+                inside(path, row.file, file),
                 label,
                 CATEGORIES[label],
-                source=_stem(original or name),
-                split=_SPLITS.get(str(row.get("split"))),
-                segments=_periods(file, row.get("fake_periods")) if label else (),
+                source=_stem(row.original or row.file),
+                split=_SPLITS.get(str(row.split)),
+                segments=(row.fake_periods or ()) if label else (),
             )
         )
     return present(path, records)
@@ -92,38 +109,24 @@ def read_av_deepfake1m(path: Path) -> list[VideoRecord]:
     records = []
     for split in ("train", "val"):
         file = path / f"{split}_metadata.json"
-        for row in read_json(file, list) if file.exists() else []:
-            name = _field(file, row, "file")
-            periods = _periods(file, row.get("visual_fake_segments"))
-            label = int(bool(periods))
+        for row in read_json(list[_AVDeepfake1M], file, CorpusError) if file.exists() else []:
+            label = int(bool(row.visual_fake_segments))
+            folders = (path / split, path)
             records.append(
                 VideoRecord(
-                    first_of(path, (split, ""), name),
+                    first_of([inside(root, row.file, file) for root in folders]),
                     label,
                     CATEGORIES[label],
-                    identities=(Path(name).parts[0],),  # id00012/<clip>/<part>/<kind>.mp4
-                    source=_stem(row.get("original") or name),
-                    method=str(row.get("modify_type")) if label else None,
+                    identities=(Path(row.file).parts[0],),  # id00012/<clip>/<part>/<kind>.mp4
+                    source=_stem(row.original or row.file),
+                    method=row.modify_type if label else None,
                     split=split,
-                    segments=periods,
+                    segments=row.visual_fake_segments or (),
                 )
             )
     return present(path, records)
 
 
-def _field(file: Path, row: Any, key: str) -> str:
-    if not isinstance(row, dict) or not isinstance(row.get(key), str):
-        raise CorpusError(file, f"a row has no {key!r}")
-    return str(row[key])
-
-
 def _stem(name: str) -> str:
     """A name of a recording: all of its path, without the suffix."""
-    return Path(name).with_suffix("").as_posix()
-
-
-def _periods(file: Path, value: Any) -> tuple[tuple[float, float], ...]:
-    try:
-        return tuple((float(start), float(end)) for start, end in value or ())
-    except (TypeError, ValueError) as error:
-        raise CorpusError(file, f"periods are not pairs of seconds: {value!r}") from error
+    return (Path(name).parent / Path(name).stem).as_posix()

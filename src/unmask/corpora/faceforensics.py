@@ -5,8 +5,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from unmask.corpora.listed import read_json
 from unmask.corpora.table import VideoRecord
+from unmask.documents import read_json
 from unmask.errors import CorpusError
 from unmask.video.reader import find_videos
 
@@ -69,11 +69,8 @@ def _read_splits(path: Path) -> dict[str, str]:
         file = next((f for f in (path / name, path / "splits" / name) if f.exists()), None)
         if file is None:
             continue
-        try:
-            for pair in read_json(file, list):
-                for recording in pair:
-                    if found.setdefault(str(recording), split) != split:
-                        raise CorpusError(file, f"{recording} is in two splits")
-        except TypeError as error:
-            raise CorpusError(file, f"is not a list of pairs: {error}") from error
+        for pair in read_json(list[tuple[str, str]], file, CorpusError):
+            for recording in pair:
+                if found.setdefault(recording, split) != split:
+                    raise CorpusError(file, f"{recording} is in two splits")
     return found

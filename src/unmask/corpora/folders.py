@@ -1,21 +1,50 @@
 """Corpora of one's own: folders real/ and fake/, also below train/, val/ and test/; or a CSV."""
 
-import csv
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from unmask import documents
 from unmask.corpora.celeb import matches as is_celeb_df
 from unmask.corpora.table import (
     CATEGORIES,
     SPLITS,
     TABLE,
+    Split,
     VideoRecord,
+    inside,
     label_of,
-    parse_label,
     read_table,
 )
+from unmask.documents import FOREIGN, By, Label
 from unmask.errors import CorpusError
 from unmask.video.reader import find_videos
+
+
+def _names(cell: str) -> list[str]:
+    return [part.strip() for part in cell.split(";") if part.strip()]
+
+
+def _periods(cell: str) -> list[list[str]]:
+    pairs = [part.split("-") for part in _names(cell)]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError("should be start-end;start-end")
+    return pairs
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of a CSV of one's own."""
+
+    path: str
+    label: Label
+    identity: Annotated[tuple[str, ...], By(_names)] = ()
+    source: str | None = None
+    method: str | None = None
+    split: Split = None
+    segments: Annotated[tuple[tuple[float, float], ...], By(_periods)] | None = None
+
+    __pydantic_config__ = FOREIGN
 
 
 def matches(path: Path) -> bool:
@@ -48,39 +77,29 @@ def matches_csv(path: Path) -> bool:
 
 
 def read_csv(path: Path) -> list[VideoRecord]:
-    """`path,label[,identity,source,method,split,segments]`; paths count from the CSV.
+    """`path,label[,identity,source,method,split,segments]`; paths count from the CSV's folder.
 
     A label is 0, 1, real or fake; identities and segments (`start-end`, seconds) are separated by
     semicolons.
 
     Raises:
-        CorpusError: a column is missing, or a line has no path or label.
+        CorpusError: a column is missing, a line has no path or label, or a path leaves the folder.
     """
     records = []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = {"path", "label"} - set(reader.fieldnames or ())
-        if missing:
-            raise CorpusError(path, f"has no column {' and no column '.join(sorted(missing))}")
-        for number, row in enumerate(reader, 2):
-            label = parse_label(row["label"])
-            if label is None or not row["path"]:
-                raise CorpusError(path, f"line {number}: needs a path, and a label real or fake")
-            video = path.parent / row["path"]
-            record = VideoRecord(
+    for row in documents.read_csv(_Row, path, CorpusError):
+        video = inside(path.parent, row.path, path)
+        records.append(
+            VideoRecord(
                 path=video,
-                label=label,
-                category=CATEGORIES[label],
-                identities=tuple(name.strip() for name in _parts(row.get("identity"))),
-                source=row.get("source") or (None if label else video.stem),
-                method=row.get("method") or None,
+                label=row.label,
+                category=CATEGORIES[row.label],
+                identities=row.identity,
+                source=row.source or (None if row.label else video.stem),
+                method=row.method,
+                split=row.split,
+                segments=row.segments if row.label else (),
             )
-            try:
-                records.append(
-                    replace(record, split=_split(row.get("split")), segments=_segments(row))
-                )
-            except ValueError as error:
-                raise CorpusError(path, f"line {number}: {error}") from None
+        )
     return records
 
 
@@ -92,23 +111,3 @@ def _categories(path: Path) -> list[Path]:
     if not path.is_dir():
         return []
     return [f for f in sorted(path.iterdir()) if f.is_dir() and label_of(f.name) is not None]
-
-
-def _parts(text: str | None) -> list[str]:
-    return [part for part in (text or "").split(";") if part.strip()]
-
-
-def _split(text: str | None) -> str | None:
-    if text and text not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {text!r}")
-    return text or None
-
-
-def _segments(row: dict[str, str]) -> tuple[tuple[float, float], ...] | None:
-    if row.get("segments") is None:
-        return None
-    pairs = [part.split("-") for part in _parts(row["segments"])]
-    try:
-        return tuple((float(start), float(end)) for start, end in pairs)
-    except ValueError:
-        raise ValueError(f"segments are start-end;start-end, not {row['segments']!r}") from None

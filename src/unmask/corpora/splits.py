@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from unmask.atomic import replacing
-from unmask.corpora.table import SPLITS, TABLE, VideoRecord, write_table
+from unmask.corpora.table import SPLITS, TABLE, VideoRecord, inside, write_table
 from unmask.errors import CorpusError, UsageError
 
 WAYS = ("official", "identity", "source", "random")
@@ -48,12 +48,18 @@ def split_records(
         rest = [record for record in records if not record.split]
         only = {r.split for r in settled}
         shares = tuple(0.0 if s in only else r for s, r in zip(SPLITS, ratios, strict=True))
-        return settled + (_assign(_groups(rest, "source"), shares, seed) if rest else [])
-    return _assign(_groups(records, by), ratios, seed)
+        return settled + (_assign(related(rest, "source"), shares, seed) if rest else [])
+    return _assign(related(records, by), ratios, seed)
 
 
-def _groups(records: Sequence[VideoRecord], by: str) -> list[list[VideoRecord]]:
-    """Videos that must stay together: connected components over shared keys."""
+def related(records: Sequence[VideoRecord], by: str) -> list[list[VideoRecord]]:
+    """Videos that hang together: the connected components over what they share.
+
+    Args:
+        records: the videos.
+        by: "identity" for people, recordings and footage, "source" for the last two only,
+            "random" for nothing.
+    """
     parent: dict[tuple[str, str], tuple[str, str]] = {}
 
     def root(key: tuple[str, str]) -> tuple[str, str]:
@@ -125,11 +131,11 @@ def lay_out(
             raise UsageError(f"{record.path} has no split")
         if not record.path.exists():
             raise CorpusError(record.path, "no such file")
-        folder = target / record.split / record.category
-        place = folder / record.path.name
+        folder, name = f"{record.split}/{record.category}", record.path.name
+        place = inside(target, f"{folder}/{name}", record.path)
         if place in placed:  # same name in another folder of the corpus
             apart = (record.method or record.path.parent.name).replace("/", "-")
-            place = folder / f"{apart}__{record.path.name}"
+            place = target / folder / f"{apart}__{name}"
         if place in placed:
             raise CorpusError(record.path, f"and {placed[place].path} have the same name")
         placed[place] = record

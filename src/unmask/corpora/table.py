@@ -4,8 +4,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Le
 
 from unmask.atomic import write_text
+from unmask.documents import STRICT, By, read_jsonl
 from unmask.errors import CorpusError
 
 TABLE = "videos.jsonl"  # its name inside a split or preprocessed tree
@@ -21,6 +25,21 @@ _LABELS = {
     "celeb-synthesis": 1,
     "fake": 1,
 }
+
+
+def _category(name: object) -> object:
+    if name in ("", ".", "..") or set("/\\\0") & set(str(name)):
+        raise ValueError("should be the name of a folder")
+    return name
+
+
+def _split(name: object) -> object:
+    if name not in (None, *SPLITS):
+        raise ValueError(f"should be {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
+    return name
+
+
+Split = Annotated[str | None, By(_split)]
 
 
 @dataclass(frozen=True)
@@ -41,14 +60,16 @@ class VideoRecord:
     """
 
     path: Path
-    label: int
-    category: str
+    label: Annotated[int, Ge(0), Le(1)]
+    category: Annotated[str, By(_category)]
     identities: tuple[str, ...] = ()
     source: str | None = None
     method: str | None = None
-    split: str | None = None
+    split: Split = None
     segments: tuple[tuple[float, float], ...] | None = None
     footage: str | None = None
+
+    __pydantic_config__ = STRICT
 
     @property
     def kin(self) -> list[tuple[str, str]]:
@@ -63,19 +84,35 @@ def label_of(category: str) -> int | None:
     return _LABELS.get(category.lower())
 
 
-def parse_label(text: object) -> int | None:
-    """0 or 1 for what a table calls 0, 1, real or fake; None for anything else."""
-    return {"0": 0, "real": 0, "1": 1, "fake": 1}.get(str(text).lower())
+def inside(root: Path, name: str | Path, table: Path) -> Path:
+    """root / name, where that lies below root whatever links there are in it.
+
+    Args:
+        root: the folder that nothing may leave.
+        name: of a file, as a row has it.
+        table: with that row, for the error.
+
+    Raises:
+        CorpusError: it leaves the folder, or is the folder.
+    """
+    place, top = (root / name).absolute(), root.absolute()
+    if ".." in Path(name).parts or place == top or not place.is_relative_to(top):
+        raise CorpusError(table, f"the row of {str(name)!r}: should be a file below {top}")
+    return root / name
 
 
 def write_table(path: str | Path, records: Iterable[VideoRecord]) -> None:
-    """Write JSON lines; paths below the table's folder become relative to it."""
-    root = Path(path).parent
-    lines = []
+    """Write JSON lines; paths are relative to the table's folder.
+
+    Raises:
+        CorpusError: a video lies outside of that folder.
+    """
+    root, lines = Path(path).parent.absolute(), []
     for record in records:
-        row = asdict(record)
-        inside = record.path.is_relative_to(root)
-        row["path"] = (record.path.relative_to(root) if inside else record.path).as_posix()
+        place = record.path.absolute()
+        if not place.is_relative_to(root):
+            raise CorpusError(path, f"{place}: should be a file below {root}")
+        row = asdict(record) | {"path": place.relative_to(root).as_posix()}
         lines.append(json.dumps(row) + "\n")
     write_text(path, "".join(lines))
 
@@ -84,25 +121,8 @@ def read_table(path: str | Path) -> list[VideoRecord]:
     """Read what `write_table` wrote.
 
     Raises:
-        CorpusError: not such a table.
+        CorpusError: not such a table, or one of videos outside of its folder.
     """
     path = Path(path)
-    records = []
-    try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                row = VideoRecord(**json.loads(line))
-                segments = row.segments
-                records.append(
-                    replace(
-                        row,
-                        path=path.parent / row.path,
-                        identities=tuple(row.identities),
-                        segments=segments and tuple((float(a), float(b)) for a, b in segments),
-                    )
-                )
-            except (TypeError, ValueError) as error:
-                raise CorpusError(path, f"line {number} is no row of a video: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(path, f"cannot be read: {error}") from error
-    return records
+    rows = read_jsonl(VideoRecord, path, CorpusError)
+    return [replace(row, path=inside(path.parent, row.path, path)) for row in rows]

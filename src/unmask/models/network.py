@@ -84,7 +84,7 @@ class _Gather(torch.autograd.Function):
         return grad.chunk(dist.get_world_size())[dist.get_rank()]
 
 
-def _head(states: int, hidden: int, dropout: float) -> nn.Module:
+def _head(states: int, hidden: int, dropout: float) -> nn.Sequential | nn.Linear:
     """(B, states) -> (B, 1)."""
     if not hidden:
         return nn.Linear(states, 1)

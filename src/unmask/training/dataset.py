@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from unmask.corpora import VideoRecord
+from unmask.corpora import VideoRecord, related
 from unmask.data import pt_file
 from unmask.data.index import find_processed, read_entries
 from unmask.data.pt_file import ProcessedVideo, track_windows
@@ -107,6 +107,18 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
     def recordings(self) -> list[tuple[str, int]]:
         """For every window its recording (a fake's is the one it was made from) and number."""
         return [(record.source or str(record.path), number) for record, number in self._rows]
+
+    @property
+    def people(self) -> list[int]:
+        """For every window of a real video the number of the person in it; -1 for fakes.
+
+        Videos that share a person, a recording or footage show one person, and so does each
+        video of which nothing is known.
+        """
+        real = list(dict.fromkeys(record for record, _ in self._rows if not record.label))
+        groups = enumerate(related(real, "identity"))
+        person = {record: number for number, group in groups for record in group}
+        return [person.get(record, -1) for record, _ in self._rows]
 
     @property
     def paths(self) -> list[Path]:

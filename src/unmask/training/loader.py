@@ -42,8 +42,10 @@ class TrainingWindows(Dataset["Sample | StoreError"]):
         self._forger = forger
         self._reals = [k for k, label in enumerate(dataset.labels) if not label]
         self._forged = self._reals if forger else []
-        self._names = [name for name, _ in dataset.recordings]
-        self._firsts = {self._names[k]: k for k in reversed(self._reals)}  # windows
+        self._people = dataset.people
+        names = [name for name, _ in dataset.recordings]
+        # Of each recording its first window.
+        self._donors = list({names[k]: k for k in reversed(self._reals)}.values())
 
     def __len__(self) -> int:
         return len(self.dataset) + len(self._forged)
@@ -79,7 +81,7 @@ class TrainingWindows(Dataset["Sample | StoreError"]):
         own = self._forged[made]
         donor = None
         if "other" in self._forger.needs:
-            others = [k for name, k in self._firsts.items() if name != self._names[own]]
+            others = [k for k in self._donors if self._people[k] != self._people[own]]
             donor = self.dataset.track(others[int(rng.integers(len(others)))]) if others else None
         return partial(self._forger.forge, other=donor, rng=rng)
 
