@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 from unmask.errors import UsageError
@@ -17,16 +20,19 @@ from unmask.evaluation import (
     ScoredVideo,
     WindowScore,
     make_report,
+    plots,
     read_scores,
     report_text,
     write_evaluation,
 )
 from unmask.evaluation.fitting import Fitting, fit_scores
+from unmask.evaluation.measures import Interval
 from unmask.evaluation.page import confident_errors
 from unmask.evaluation.protocols import run_protocol, spread
-from unmask.evaluation.robustness import summarise
+from unmask.evaluation.robustness import Cell, summarise
 from unmask.evaluation.schema import report_schema
 from unmask.evaluation.scores import frame_labels, window_labels
+from unmask.evaluation.slices import Slice
 from unmask.segments import Segment
 
 SCHEMA = Path(__file__).parent.parent / "docs" / "report.schema.json"
@@ -261,3 +267,42 @@ def test_a_protocol_says_when_it_was_not_followed() -> None:
     assert run_protocol("celeb-df-v2", bare).frame_auc.value is None
     with pytest.raises(UsageError, match="unknown protocol 'x'; there are celeb-df-v2"):
         run_protocol("x", celeb_df())
+
+
+HOSTILE = [
+    r"$\bad$",
+    "$",
+    r"a_$x^$_b",
+    "two\nlines",
+    "Face_Method-v2.1_" * 6,
+    "method " * 13,
+    "<b>&amp;</b>",
+]
+
+
+@pytest.mark.parametrize("kind", ["slices", "robustness"])
+def test_any_name_can_be_drawn_and_stays_in_the_picture(kind: str) -> None:
+    interval = Interval(0.6, 0.8)
+    rows = [Slice("method", name, 9, 9, 0, 0.7, 0.7, interval, "own") for name in HOSTILE]
+    cells = [Cell(name, k % 2, "", 9, 0, 0.7, 0.7, interval) for name in HOSTILE for k in (1, 2)]
+    draw = {
+        "slices": partial(plots.draw_slices, rows=rows),
+        "robustness": partial(plots.draw_robustness, cells=cells),
+    }[kind]
+    assert plots.as_svg(draw, 9.6, 4.6).startswith("<?xml")
+    figure = Figure(figsize=(9.6, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    draw(axes)
+    figure.canvas.draw()
+    legend = axes.get_legend()
+    texts = axes.get_yticklabels() if legend is None else legend.get_texts()
+    shown = [text.get_text() for text in texts]
+    assert any(r"$\bad$" in name for name in shown)
+    assert any("two lines" in name for name in shown)
+    inside = figure.bbox
+    for text in (*texts, axes.title):
+        box = text.get_window_extent()
+        assert inside.x0 <= box.x0 < box.x1 <= inside.x1
+        assert inside.y0 <= box.y0 < box.y1 <= inside.y1
+    assert axes.get_position().width > 0.4

@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from test_formats import CELLS, HEIGHT, counted, read_counter
 
 from unmask.errors import UsageError, VideoError
@@ -123,6 +124,95 @@ def test_bad_files_say_what_is_wrong(tmp_path: Path, make: object, cause: str) -
     with pytest.raises(VideoError, match=cause) as caught, Video(path) as video:
         list(video.frames(3))
     assert str(path) in str(caught.value)
+
+
+def write_streams(path: Path, *streams: tuple[str, int, int, Disposition]) -> None:
+    """Grey streams of (codec, side, pictures, disposition), 10 pictures a second."""
+    with av.open(str(path), "w") as container:
+        opened = []
+        for codec, side, _, disposition in streams:
+            stream = container.add_stream(codec, rate=10)
+            assert isinstance(stream, av.VideoStream)
+            stream.width = stream.height = side
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            stream.disposition = disposition
+            opened.append(stream)
+        for stream, (_, side, count, _) in zip(opened, streams, strict=True):
+            for number in range(count):
+                grey = np.full((side, side, 3), 40 + 5 * number, np.uint8)
+                picture = av.VideoFrame.from_ndarray(grey, format="rgb24")
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode(None))
+
+
+def put_metadata_first(path: Path) -> None:
+    """Of an mp4: what is in `udta`, cover art for one, then becomes the first stream."""
+
+    def boxes(data: bytes) -> list[bytes]:
+        found = []
+        while data:
+            size = int.from_bytes(data[:4], "big")
+            found.append(data[:size])
+            data = data[size:]
+        return found
+
+    whole = boxes(path.read_bytes())
+    at = next(k for k, box in enumerate(whole) if box[4:8] == b"moov")
+    inside = sorted(boxes(whole[at][8:]), key=lambda box: box[4:8] != b"udta")
+    whole[at] = whole[at][:8] + b"".join(inside)
+    path.write_bytes(b"".join(whole))
+
+
+COVER, MOVING = ("mjpeg", 128, 1), ("libx264", 64, 30)
+
+
+def test_cover_art_is_never_the_video(tmp_path: Path) -> None:
+    path = tmp_path / "cover.mp4"
+    write_streams(path, (*COVER, Disposition.attached_pic), (*MOVING, Disposition.default))
+    put_metadata_first(path)
+    with av.open(str(path)) as container:  # as it is meant to be
+        first, second = container.streams.video
+        assert (first.disposition, second.frames) == (Disposition.attached_pic, 30)
+    with Video(path) as video:
+        assert (video.info.width, video.info.codec) == (64, "h264")
+        assert len(list(video.frames(5))) == 15
+    still = tmp_path / "still.mkv"  # a picture that does not say that it is cover art
+    write_streams(still, (*COVER, Disposition(0)), (*MOVING, Disposition(0)))
+    with Video(still) as video:
+        assert len(list(video.frames(5))) == 15
+
+
+def test_cover_art_alone_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "song.mp4"
+    audio_only(path)
+    with av.open(str(path)) as song, av.open(str(tmp_path / "covered.mp4"), "w") as covered:
+        cover = covered.add_stream("mjpeg", rate=1)
+        cover.width = cover.height = 128
+        cover.pix_fmt, cover.disposition = "yuvj420p", Disposition.attached_pic
+        copy = covered.add_stream_from_template(song.streams.audio[0])
+        picture = av.VideoFrame.from_ndarray(np.zeros((128, 128, 3), np.uint8), format="rgb24")
+        covered.mux([*cover.encode(picture), *cover.encode(None)])
+        for packet in song.demux():
+            packet.stream = copy
+            covered.mux(packet)
+    with pytest.raises(VideoError, match="no video stream, only a cover"):
+        Video(tmp_path / "covered.mp4")
+
+
+@pytest.mark.parametrize("wanted", [0, 1])
+def test_of_two_videos_that_which_ffmpeg_chooses(tmp_path: Path, wanted: int) -> None:
+    """The default one; the other is larger, or comes first."""
+    kinds = [Disposition(0), Disposition(0)]
+    kinds[wanted] = Disposition.default
+    path = tmp_path / "two.mkv"
+    write_streams(path, ("libx264", 64, 30, kinds[0]), ("libx264", 96, 30, kinds[1]))
+    with av.open(str(path)) as container:
+        best = container.streams.best("video")
+        assert best is not None
+        assert best.index == wanted
+    with Video(path) as video:
+        assert video.info.width == (64, 96)[wanted]
+        assert {frame.rgb.shape[0] for frame in video.frames(5)} == {(64, 96)[wanted]}
 
 
 def test_a_truncated_file_without_index_is_an_error(clip: Path, tmp_path: Path) -> None:

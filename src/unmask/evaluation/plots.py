@@ -22,6 +22,7 @@ _REAL, _FAKE = "#0072b2", "#d55e00"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
 _MARKERS = "os^Dv<P*"
 _LOWEST_FPR = 1e-3
+_LONGEST = 32  # letters of a name
 
 
 def plot_evaluation(path: str | Path, labels: Labels, scores: Scores, metrics: Metrics) -> None:
@@ -157,7 +158,8 @@ def draw_slices(axes: Axes, rows: Sequence[Slice]) -> None:
         axes.plot(row.auc_roc, place, "o" if own else "D", color=_FAKE if own else "white",
                   markeredgecolor=_FAKE, markersize=7)  # fmt: skip
     axes.axvline(0.5, color="0.6", linestyle="--")
-    axes.set_yticks(range(len(shown)), [f"{r.by}: {r.name} ({r.real}+{r.fake})" for r in shown])
+    names = [f"{r.by}: {_plain(r.name)} ({r.real}+{r.fake})" for r in shown]
+    axes.set_yticks(range(len(shown)), names, parse_math=False)  # a $ in a name is a $
     axes.set(title="AUC by slice, 95 % interval (real+fake videos)", xlim=(-0.02, 1.02))
     axes.set(xlabel="AUC; hollow: against the whole other class", ylim=(-0.6, len(shown) - 0.4))
 
@@ -169,13 +171,22 @@ def draw_robustness(axes: Axes, cells: Sequence[Cell]) -> None:
         row = [*clean, *(cell for cell in cells if cell.kind == kind)]
         points = [(cell.level, cell.auc_roc) for cell in row if cell.auc_roc is not None]
         axes.plot(
-            [x for x, _ in points], [y for _, y in points], label=kind, linewidth=1.5,
+            [x for x, _ in points], [y for _, y in points], label=_plain(kind), linewidth=1.5,
             color=_COLOURS[number % len(_COLOURS)], marker=_MARKERS[number % len(_MARKERS)],
         )  # fmt: skip
     axes.axhline(0.5, color="0.6", linestyle="--", label="chance")
     axes.set(title="Robustness", xlabel="level of corruption", ylabel="AUC", ylim=(-0.02, 1.02))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    legend = axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _plain(name: str) -> str:
+    """A name from data, in one line and short enough to leave room for the picture."""
+    name = " ".join(name.split())
+    half = _LONGEST // 2
+    return name if len(name) <= _LONGEST else f"{name[:half]}…{name[-half:]}"
 
 
 def _both(axes: Axes, labels: Labels) -> bool:

@@ -19,6 +19,7 @@ from typing import BinaryIO, Self
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
@@ -130,9 +131,7 @@ class Video:
             self._file.close()
             raise VideoError(path, "not a video that can be read (damaged, or no video)") from error
         try:
-            if not self._container.streams.video:
-                raise VideoError(path, "has no video stream")
-            self._stream = self._container.streams.video[0]
+            self._stream = self._choose_stream()
             context = self._stream.codec_context
             if context is None:
                 raise VideoError(path, "its video is in a format that is not known")
@@ -204,6 +203,16 @@ class Video:
             raise VideoError(self.path, "no frame could be decoded")
         if fps is not None and self.lost:
             self.warnings.append(f"{self.lost} of {sample} samples are lost to damage")
+
+    def _choose_stream(self) -> av.VideoStream:
+        """The stream that FFmpeg takes for the best one, but never cover art."""
+        streams = self._container.streams
+        moving = [s for s in streams.video if not s.disposition & Disposition.attached_pic]
+        if not moving:
+            cause = "has no video stream"
+            raise VideoError(self.path, f"{cause}, only a cover" if streams.video else cause)
+        best = streams.best("video")
+        return next((stream for stream in moving if stream == best), moving[0])
 
     def _duration(self) -> float | None:
         stream, container = self._stream, self._container
