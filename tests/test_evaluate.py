@@ -117,6 +117,15 @@ def test_scores_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert a.metrics == b.metrics
 
 
+def test_a_list_of_any_other_detector_may_say_more(tmp_path: Path) -> None:
+    rows = [{"video": "a", "label": "FAKE", "score": "0.5", "category": None, "mood": "glum"},
+            {"video": "b", "label": 0, "score": None, "frames": [[0, 0.25]]}]  # fmt: skip
+    (tmp_path / "s.json").write_text(json.dumps(rows))
+    a, b = read_scores(tmp_path / "s.json")
+    assert (a.label, a.score, a.category, a.input_type) == (1, 0.5, "", "scores")
+    assert (b.label, b.score, b.frames) == (0, None, ((0.0, 0.25),))
+
+
 def test_scores_of_any_other_detector(tmp_path: Path) -> None:
     (tmp_path / "s.csv").write_text("video,label,score\na,real,0.2\nb,fake,0.9\nc,1,\n")
     rows = read_scores(tmp_path / "s.csv")
@@ -128,12 +137,15 @@ def test_scores_of_any_other_detector(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        ("video,label\na,0\n", "'score' is missing"),
-        ("video,label,score\na,7,0.1\n", "neither real"),
-        ("video,label,score\na,0,high\n", "could not convert"),
-        ("video,label,score\na,0,nan\n", "not a number"),
+        ("", "has no column label and no column score and no column video"),
+        ("video,label\na,0\n", "has no column score"),
+        ("video,label,score\na,7,0.1\n", "line 2: label: should be real .0. or fake .1., not '7'"),
+        ("video,label,score\na,0,0.5\nb,,1\n", "line 3: label: should be real"),
+        ("video,label,score\n,0,0.5\n", "line 2: video: should be a valid string"),
+        ("video,label,score\na,0,high\n", "line 2: score: should be a valid number.* not 'high'"),
+        ("video,label,score\na,0,nan\n", "line 2: score: should be a finite number, not 'nan'"),
         ("video,label,score\n", "no scores"),
-        ("video,label,score,resolution\na,0,0.5,1e400\n", "not a number"),
+        ("video,label,score,resolution\na,0,0.5,1e400\n", "line 2: resolution: should be a valid"),
         ('video,label,score\na,0,"' + "9" * 140_000 + '"\n', "field larger than"),
     ],
 )
@@ -141,7 +153,31 @@ def test_bad_scores_are_named(tmp_path: Path, text: str, cause: str) -> None:
     (tmp_path / "s.csv").write_text(text)
     with pytest.raises(CorpusError, match=cause):
         read_scores(tmp_path / "s.csv")
-    for wrong in ("{]", "[" * 100_000, '[{"video": "a", "label": 1e999, "score": 0}]'):
-        (tmp_path / "s.json").write_text(wrong)
-        with pytest.raises(CorpusError, match="no scores"):
-            read_scores(tmp_path / "s.json")
+
+
+ROW = {"video_name": "a", "true_label": 1, "overall_confidence": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("{]", "Invalid JSON"),
+        ("[" * 100_000, "Invalid JSON: recursion limit|nested too deeply"),
+        ("3", "should be an object, not 3"),
+        ("[]", "holds no scores"),
+        ("{}", "holds no scores"),
+        ('[{"video": "a", "label": 1e999, "score": 0}]', "rows.0.label: should be real"),
+        ('[{"video": "a", "label": 1}]', "rows.0.score: Field required"),
+        ('[{"video": "a", "label": 1, "score": NaN}]', "rows.0.score: should be a finite number"),
+        ([ROW | {"true_label": "?"}], "per_video_predictions.0.true_label: should be real"),
+        ([ROW, ROW | {"mood": "glum"}], "per_video_predictions.1.mood: Unexpected"),
+        ([ROW | {"frames": [[0]]}], r"per_video_predictions\.0\.frames\.0"),
+        ([ROW | {"manipulated_segments": [{"start": 0}]}], "segments.0.end: Field required"),
+    ],
+)
+def test_bad_documents_are_named(tmp_path: Path, text: object, cause: str) -> None:
+    written = text if isinstance(text, str) else json.dumps({"per_video_predictions": text})
+    (tmp_path / "s.json").write_text(written)
+    with pytest.raises(CorpusError, match=cause) as caught:
+        read_scores(tmp_path / "s.json")
+    assert caught.value.path == tmp_path / "s.json"

@@ -9,7 +9,7 @@ import pytest
 from conftest import random_video
 
 from unmask.data import pt_file
-from unmask.data.index import MANIFEST, Entry, read_entries
+from unmask.data.manifest import MANIFEST, Entry, read_entries
 from unmask.errors import StoreError
 from unmask.face_spec import FaceSpec
 from unmask.training.dataset import DeepfakeWindowDataset
@@ -64,6 +64,15 @@ def test_a_broken_manifest_is_made_anew(tree: Path, text: str) -> None:
         "train/fake/a.pt",
         "train/real/a.pt",
     }
+
+
+@pytest.mark.parametrize("wrong", [{"sequence_length": 10**13}, {"margin": 32}, {"mood": "glum"}])
+def test_a_manifest_out_of_bounds_is_not_believed(tree: Path, wrong: dict[str, object]) -> None:
+    expected = read_entries(tree, paths(tree))
+    content = json.loads((tree / MANIFEST).read_text())
+    content["specs"][0] |= wrong
+    (tree / MANIFEST).write_text(json.dumps(content))
+    assert read_entries(tree, paths(tree)) == expected
 
 
 def test_a_manifest_that_lies_costs_the_file_and_no_crash(tree: Path) -> None:

@@ -142,8 +142,9 @@ def test_fakes_are_never_taken_for_recordings(reals: Path, tmp_path: Path) -> No
 
 
 def test_people_come_from_the_table(reals: Path, tmp_path: Path) -> None:
-    rows = "".join(f"{reals}/person {n}.mp4,real,{who}\n" for n, who in enumerate("aba"))
-    (tmp_path / "t.csv").write_text(f"path,label,identity\n{rows}{reals}/person 3.mp4,fake,c\n")
+    (tmp_path / "in").symlink_to(reals)
+    rows = "".join(f"in/person {n}.mp4,real,{who}\n" for n, who in enumerate("aba"))
+    (tmp_path / "t.csv").write_text(f"path,label,identity\n{rows}in/person 3.mp4,fake,c\n")
     report = make_fakes(tmp_path / "t.csv", tmp_path / "out", SynthSettings(max_seconds=1))
     assert sorted(r.source or "" for r in report.fakes) == ["id0_0000", "id0_0002", "id1_0001"]
 

@@ -151,9 +151,12 @@ def to_json(value: object, indent: int | None = 2) -> str:
 
 
 def json_schema(kind: type[object], title: str) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a type."""
-    draft = "https://json-schema.org/draft/2020-12/schema"
+    """The JSON Schema (draft 2020-12) of a type as it is written: all fields, and no others."""
     schema = _adapter(kind).json_schema(mode="serialization")
+    for part in (schema, *schema.get("$defs", {}).values()):
+        if "properties" in part:
+            part |= {"required": list(part["properties"]), "additionalProperties": False}
+    draft = "https://json-schema.org/draft/2020-12/schema"
     return {"$schema": draft, **schema, "title": title}
 
 

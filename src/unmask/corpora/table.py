@@ -97,7 +97,8 @@ def inside(root: Path, name: str | Path, table: Path) -> Path:
     """
     place, top = (root / name).absolute(), root.absolute()
     if ".." in Path(name).parts or place == top or not place.is_relative_to(top):
-        raise CorpusError(table, f"the row of {str(name)!r}: should be a file below {top}")
+        cause = f"should be a file below {top}, or a link there"
+        raise CorpusError(table, f"the row of {str(name)!r}: {cause}")
     return root / name
 
 

@@ -96,7 +96,7 @@ def evaluate(
     decision = detector.decision
     limit = decision.fake_above if options.threshold is None else options.threshold
     lower = decision.real_below if options.threshold is None else options.threshold
-    videos = score_videos(detector, records, progress("evaluate"))
+    videos = score_videos(detector, records, progress("evaluate"), source)
     _warn(videos)
     cells = []
     if corruptions:

@@ -45,12 +45,13 @@ def score_videos(
     detector: Detector,
     records: list[VideoRecord],
     on_progress: Callable[[int, int], None] = lambda finished, total: None,
+    root: str | Path = "",
 ) -> list[ScoredVideo]:
-    """Judge labelled videos; those that cannot be scored have a reason and no score."""
+    """Judge labelled videos of a tree; those that cannot be scored have a reason and no score."""
     scored = []
     predictions = detector.predict(record.path for record in records)
     for record, prediction in zip(records, predictions, strict=True):
-        scored.append(scored_video(record, prediction))
+        scored.append(scored_video(record, prediction, root))
         on_progress(len(scored), len(records))
     return scored
 
@@ -110,8 +111,10 @@ def _finished(file: Path, origin: str) -> list[ScoredVideo] | None:
         return None
 
 
-def scored_video(record: VideoRecord, prediction: Prediction) -> ScoredVideo:
-    """A prediction beside its label, with what is known of the video."""
+def scored_video(record: VideoRecord, prediction: Prediction, root: str | Path = "") -> ScoredVideo:
+    """A prediction beside its label, with what is known of the video, a part of the tree `root`."""
+    inside = record.path.is_relative_to(root)
+    file = record.path.relative_to(root) if inside else record.path
     faces: dict[float, float] = {}
     for face in prediction.timeline:
         faces[face.time] = max(face.score, faces.get(face.time, 0.0))
@@ -134,6 +137,7 @@ def scored_video(record: VideoRecord, prediction: Prediction) -> ScoredVideo:
         resolution=_resolution(record.path),
         face_size=float(np.median(np.sqrt(np.maximum(areas, 0)))) if areas else None,
         path=record.path,
+        file=file.with_suffix("").as_posix(),
     )
 
 

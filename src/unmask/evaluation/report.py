@@ -194,12 +194,9 @@ def compare_scores(videos: Sequence[ScoredVideo], others: Sequence[ScoredVideo])
         ValueError: they have no video in common, disagree on a label, have fewer than two of a
             class, or several videos of one name.
     """
-    for side in (videos, others):
-        name, count = Counter(video.name for video in side).most_common(1)[0]
-        if count > 1:
-            raise ValueError(f"{count} videos are named {name}: which is which?")
-    theirs = {video.name: video for video in others if video.score is not None}
-    pairs = [(v, theirs[v.name]) for v in videos if v.score is not None and v.name in theirs]
+    theirs = {key: v for key, v in _by_key(others, videos).items() if v.score is not None}
+    own = _by_key(videos, others)
+    pairs = [(v, theirs[key]) for key, v in own.items() if v.score is not None and key in theirs]
     if not pairs:
         raise ValueError("no video has a score in both")
     wrong = [mine.name for mine, other in pairs if mine.label != other.label]
@@ -209,6 +206,18 @@ def compare_scores(videos: Sequence[ScoredVideo], others: Sequence[ScoredVideo])
     _, other = arrays([video for _, video in pairs])
     groups = clusters([video for video, _ in pairs])
     return Comparison(len(pairs), compare(labels, mine, other, groups), delong(labels, mine, other))
+
+
+def _by_key(videos: Sequence[ScoredVideo], others: Sequence[ScoredVideo]) -> dict[str, ScoredVideo]:
+    """By name; where names occur twice on a side, by the path within the tree."""
+    names = [Counter(video.name for video in side) for side in (videos, others)]
+    twice = next((name for side in names for name, count in side.items() if count > 1), None)
+    if twice is None:
+        return {video.name: video for video in videos}
+    files = {video.file: video for video in videos if video.file is not None}
+    if len(files) < len(videos):
+        raise ValueError(f"several videos are named {twice}, and no path says which is which")
+    return files
 
 
 def report_text(report: Report) -> str:

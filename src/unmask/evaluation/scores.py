@@ -1,15 +1,15 @@
 """A video's label beside its scores, and the files that hold them."""
 
-import csv
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 
+from unmask.documents import FOREIGN, STRICT, By, Label, read_csv, read_json
 from unmask.errors import CorpusError
 from unmask.segments import Segment
 
@@ -53,6 +53,7 @@ class ScoredVideo:
         resolution: shorter side of the frame in pixels.
         face_size: median of the square root of the face boxes' area, in pixels.
         path: the file that was scored.
+        file: its path within its tree, without the suffix; tells videos of one name apart.
     """
 
     name: str
@@ -72,6 +73,7 @@ class ScoredVideo:
     resolution: int | None = None
     face_size: float | None = None
     path: Path | None = None
+    file: str | None = None
 
     @property
     def periods(self) -> tuple[tuple[float, float], ...] | None:
@@ -111,6 +113,100 @@ def window_labels(video: ScoredVideo) -> list[int]:
     return [int(any(a <= w.end and b > w.start for a, b in video.periods)) for w in video.windows]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """What a file may say of a video beside its name, label and score; see ScoredVideo."""
+
+    input_type: str = "scores"
+    category: str | None = None
+    method: str | None = None
+    manipulated_segments: tuple["_Segment", ...] = ()
+    true_segments: tuple[tuple[float, float], ...] | None = None
+    num_windows: Annotated[int, Ge(0)] = 0
+    windows: tuple[tuple[float, float, float], ...] = ()
+    frames: tuple[tuple[float, float], ...] = ()
+    coverage: float | None = None
+    resolution: int | None = None
+    face_size: float | None = None
+    reason: str | None = None
+    cluster: str | None = None
+    file: str | None = None
+
+    __pydantic_config__ = FOREIGN
+
+    def of(self, name: str, label: int, score: float | None) -> ScoredVideo:
+        """The video with all that is known of it."""
+        segments = self.manipulated_segments
+        return ScoredVideo(
+            name=name,
+            label=label,
+            score=score,
+            category=self.category or "",
+            segments=tuple(Segment(s.start, s.end, s.confidence, s.track) for s in segments),
+            num_windows=self.num_windows,
+            coverage=self.coverage,
+            reason=self.reason,
+            input_type=self.input_type,
+            cluster=self.cluster,
+            method=self.method,
+            truth=self.true_segments,
+            windows=tuple(WindowScore(*window) for window in self.windows),
+            frames=tuple(FrameScore(*frame) for frame in self.frames),
+            resolution=self.resolution,
+            face_size=self.face_size,
+            file=self.file,
+        )
+
+
+@dataclass(frozen=True)
+class _Row(_Known):
+    """Of any detector's file."""
+
+    video: str
+    label: Label
+    score: float | None
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Of our own file, where the times stand as a player shows them, too."""
+
+    start: float
+    end: float
+    confidence: float
+    track: int = 0
+    start_time: str = ""
+    end_time: str = ""
+
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True)
+class _Detailed(_Known):
+    """Of our own file."""
+
+    video_name: str
+    true_label: Label
+    overall_confidence: float | None
+    video_is_fake: bool | None = None
+    predicted: int | None = None
+    confidence: float | None = None
+
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True)
+class _File:
+    """Our own file; or another's, whose whole content are the rows."""
+
+    per_video_predictions: tuple[_Detailed, ...] = ()
+    rows: tuple[_Row, ...] = ()
+
+
+def _as_file(content: object) -> object:
+    return {"rows": content} if isinstance(content, list) else content
+
+
 def read_scores(path: str | Path) -> list[ScoredVideo]:
     """Read scores with labels, ours or any other detector's.
 
@@ -122,95 +218,46 @@ def read_scores(path: str | Path) -> list[ScoredVideo]:
         CorpusError: not such a file.
     """
     path = Path(path)
-    try:
-        if path.suffix.lower() == ".csv":
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                rows: list[dict[str, Any]] = list(csv.DictReader(file))
-        else:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            rows = content["per_video_predictions"] if isinstance(content, dict) else content
-        videos = [_parse_row(row) for row in rows]
-    except OSError as error:
-        raise CorpusError(path, f"cannot be read: {error.strerror}") from error
-    except KeyError as error:
-        raise CorpusError(path, f"no scores: {error} is missing") from error
-    except RecursionError as error:
-        raise CorpusError(path, "no scores with labels: nested too deep") from error
-    except (ValueError, TypeError, OverflowError, csv.Error) as error:
-        raise CorpusError(path, f"no scores with labels: {error}") from error
+    kind: type[_File] = Annotated[_File, By(_as_file)]  # type: ignore[assignment]
+    if path.suffix.lower() == ".csv":
+        file = _File(rows=tuple(read_csv(_Row, path, CorpusError)))
+    else:
+        file = read_json(kind, path, CorpusError, strict=False)
+    videos = [row.of(row.video, row.label, row.score) for row in file.rows]
+    ours = file.per_video_predictions
+    videos += [row.of(row.video_name, row.true_label, row.overall_confidence) for row in ours]
     if not videos:
         raise CorpusError(path, "holds no scores")
     return videos
 
 
-def _parse_row(row: dict[str, Any]) -> ScoredVideo:
-    ours = "video_name" in row
-    label = row["true_label" if ours else "label"]
-    label = {"real": 0, "fake": 1}.get(str(label).lower(), label)
-    if str(label) not in ("0", "1", "0.0", "1.0"):
-        raise ValueError(f"label {label!r} is neither real (0) nor fake (1)")
-    truth = row.get("true_segments")
-    resolution = _number(row.get("resolution"))
-    return ScoredVideo(
-        name=str(row["video_name" if ours else "video"]),
-        label=int(float(label)),
-        score=_number(row["overall_confidence" if ours else "score"]),
-        category=str(row.get("category") or ""),
-        segments=tuple(
-            Segment(_finite(s["start"]), _finite(s["end"]), _finite(s["confidence"]))
-            for s in row.get("manipulated_segments") or ()
-        ),
-        num_windows=int(row.get("num_windows") or 0),
-        coverage=_number(row.get("coverage")),
-        reason=row.get("reason") or None,
-        input_type=str(row.get("input_type") or "scores"),
-        cluster=row.get("cluster") or None,
-        method=row.get("method") or None,
-        truth=None if truth is None else tuple((_finite(a), _finite(b)) for a, b in truth),
-        windows=tuple(WindowScore(*map(_finite, w)) for w in row.get("windows") or ()),
-        frames=tuple(FrameScore(*map(_finite, f)) for f in row.get("frames") or ()),
-        resolution=None if resolution is None else int(resolution),
-        face_size=_number(row.get("face_size")),
-    )
-
-
-def _number(value: Any) -> float | None:
-    return None if value in ("", None) else _finite(value)
-
-
-def _finite(value: Any) -> float:
-    number = float(value)
-    if not np.isfinite(number):
-        raise ValueError(f"score {number} is not a number")
-    return number
-
-
 def detailed_row(video: ScoredVideo, threshold: float) -> dict[str, Any]:
     """What `read_scores` reads back, as plain values."""
     fake = None if video.score is None else video.score > threshold
-    return {
-        "video_name": video.name,
-        "input_type": video.input_type,
-        "category": video.category,
-        "method": video.method,
-        "video_is_fake": fake,
-        "overall_confidence": video.score,
-        "manipulated_segments": [segment.to_dict() for segment in video.segments],
-        "predicted": None if fake is None else int(fake),
-        "confidence": video.score,
-        "true_label": video.label,
-        "true_segments": video.truth,
-        "num_windows": video.num_windows,
-        "windows": _rounded(video.windows),
-        "frames": _rounded(video.frames),
-        "coverage": video.coverage,
-        "resolution": video.resolution,
-        "face_size": video.face_size,
-        "reason": video.reason,
-        "cluster": video.cluster,
-    }
-
-
-def _rounded(rows: Sequence[tuple[float, ...]]) -> list[list[float]]:
-    """Scores; times stay, since a period may begin at one."""
-    return [[*row[:-1], round(row[-1], 6)] for row in rows]
+    row = _Detailed(
+        video_name=video.name,
+        input_type=video.input_type,
+        category=video.category,
+        method=video.method,
+        video_is_fake=fake,
+        overall_confidence=video.score,
+        manipulated_segments=tuple(
+            _Segment(s.start, s.end, s.confidence, s.track, s.start_time, s.end_time)
+            for s in video.segments
+        ),
+        predicted=None if fake is None else int(fake),
+        confidence=video.score,
+        true_label=video.label,
+        true_segments=video.truth,
+        num_windows=video.num_windows,
+        # Times are not rounded, since a period may begin at one.
+        windows=tuple((w.start, w.end, round(w.score, 6)) for w in video.windows),
+        frames=tuple((f.time, round(f.score, 6)) for f in video.frames),
+        coverage=video.coverage,
+        resolution=video.resolution,
+        face_size=video.face_size,
+        reason=video.reason,
+        cluster=video.cluster,
+        file=video.file,
+    )
+    return asdict(row)

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from unmask.corpora import VideoRecord, related
 from unmask.data import pt_file
-from unmask.data.index import find_processed, read_entries
+from unmask.data.index import find_processed
+from unmask.data.manifest import read_entries
 from unmask.data.pt_file import ProcessedVideo, track_windows
 from unmask.data.windows import Window
 from unmask.errors import CorpusError, StoreError, UsageError

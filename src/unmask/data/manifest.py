@@ -1,0 +1,110 @@
+"""What the files of a preprocessed tree hold, known without opening them.
+
+`manifest.json` lies beside the tree. It is a cache: each row is believed only while the file has
+the size and the time of change that it had when it was read, and is made anew otherwise.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
+
+from unmask.atomic import write_text
+from unmask.data import pt_file
+from unmask.documents import STRICT, read_json, to_json
+from unmask.errors import FileError, StoreError
+from unmask.face_spec import FaceSpec
+
+MANIFEST = "manifest.json"
+_Count = Annotated[int, Ge(0), Le(10**7)]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a `.pt` file.
+
+    Attributes:
+        spec: how it was made.
+        faces: of each of its tracks, how many.
+    """
+
+    spec: FaceSpec
+    faces: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """An entry, and what the file looked like when it was read."""
+
+    size: int
+    changed: int  # nanoseconds
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """The document: of every file its size, when it changed, which of the specs, and the faces."""
+
+    format: Literal[1]
+    specs: tuple[FaceSpec, ...]
+    files: dict[str, tuple[int, int, _Count, tuple[_Count, ...]]]
+
+    __pydantic_config__ = STRICT
+
+
+def read_entries(root: str | Path, paths: Iterable[Path]) -> dict[Path, Entry | StoreError]:
+    """What is known of `.pt` files below `root`, in their order; an error for those unreadable.
+
+    Files that the manifest does not know as they are now are read; the manifest is then written
+    again, where that is possible.
+    """
+    root = Path(root)
+    known = _read(root / MANIFEST)
+    found: dict[Path, Entry | StoreError] = {}
+    fresh = False
+    for path in paths:
+        name = path.relative_to(root).as_posix()
+        try:
+            state = path.stat()
+        except OSError as error:
+            found[path] = StoreError(path, f"cannot be read: {error.strerror}")
+            continue
+        row = known.get(name)
+        if row is None or (row.size, row.changed) != (state.st_size, state.st_mtime_ns):
+            try:
+                video = pt_file.read(path)
+            except StoreError as error:
+                found[path] = error
+                continue
+            entry = Entry(video.spec, tuple(len(track) for track in video.tracks))
+            row = known[name] = _Row(state.st_size, state.st_mtime_ns, entry)
+            fresh = True
+        found[path] = row.entry
+    if fresh:
+        with suppress(FileError):  # a tree that may only be read
+            _write(root / MANIFEST, known)
+    return found
+
+
+def _read(path: Path) -> dict[str, _Row]:
+    """The manifest; empty if there is none that can be understood: it is only a cache."""
+    try:
+        content = read_json(_Manifest, path, StoreError)
+        return {
+            name: _Row(size, changed, Entry(content.specs[spec], faces))
+            for name, (size, changed, spec, faces) in content.files.items()
+        }
+    except (StoreError, IndexError):
+        return {}
+
+
+def _write(path: Path, rows: dict[str, _Row]) -> None:
+    specs = tuple(dict.fromkeys(row.entry.spec for row in rows.values()))
+    files = {
+        name: (row.size, row.changed, specs.index(row.entry.spec), row.entry.faces)
+        for name, row in sorted(rows.items())
+    }
+    write_text(path, to_json(_Manifest(1, specs, files), indent=None))
