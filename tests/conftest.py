@@ -1,6 +1,10 @@
-"""Clips and trees that the tests share: a photograph filmed by a moving camera, nothing else."""
+"""What the tests share: a photograph filmed by a moving camera, trees of it, and the command."""
 
+import logging
+import os
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +15,9 @@ import pytest
 import skimage.data
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
+from unmask.cli import main
 from unmask.corpora import VideoRecord, write_table
 from unmask.data.preprocessor import VideoPreprocessor
 from unmask.data.pt_file import ProcessedVideo
@@ -19,7 +25,15 @@ from unmask.data.tree import preprocess_tree
 from unmask.face_spec import FaceSpec
 from unmask.faces import FaceTrack
 from unmask.models import Bundle, BundleConfig, Decision, DeepfakeNet, ModelConfig
+from unmask.models.bundle import save_bundle
 from unmask.video.encoder import encode
+
+# Each of pytest-xdist's workers takes its share of the cores, and so do the processes it starts.
+CORES = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+os.environ.setdefault("OMP_NUM_THREADS", str(CORES))
+torch.set_num_threads(CORES)
+threadpool_limits(CORES)
+cv2.setNumThreads(CORES)
 
 Image = NDArray[np.uint8]
 
@@ -98,6 +112,57 @@ def bundle() -> Bundle:
     torch.manual_seed(0)
     net = DeepfakeNet(TINY).eval()
     return Bundle(BundleConfig("tiny", TINY, FaceSpec(4, 32, 0, 8, 2), Decision()), net)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Path:
+    """The folder of `bundle`."""
+    folder = tmp_path_factory.mktemp("model")
+    save_bundle(folder, bundle)
+    return folder
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command leaves, as of a process."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Unmask(Protocol):
+    def __call__(self, *arguments: object) -> Done: ...
+
+
+@pytest.fixture
+def logger_as_it_was() -> Iterator[None]:
+    """The command configures logging for its own process, which here is everybody's."""
+    logger = logging.getLogger("unmask")
+    handlers, level = logger.handlers, logger.level
+    yield
+    logger.handlers, logger.level = handlers, level
+
+
+@pytest.fixture
+def unmask(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, logger_as_it_was: None
+) -> Unmask:
+    """The command as its entry points call it, less the seconds that a new process imports.
+
+    Its streams are the file descriptors: what libraries and worker processes write counts.
+    """
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["unmask", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capfd.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, said.out, said.err)
+
+    return run
 
 
 def random_video(counts: list[int], seed: int = 0, spec: FaceSpec | None = None) -> ProcessedVideo:

@@ -11,34 +11,37 @@ from typing import Any
 
 import cv2
 import pytest
-from conftest import MakeClip
+from conftest import MakeClip, Unmask
 
-from unmask.models import Bundle, save_bundle
-
-
-def unmask(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "unmask", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+SCRIPT = Path(sys.executable).with_name("unmask")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    save_bundle(folder, bundle)
-    return folder
+@pytest.mark.parametrize("name", ["module", "script"])
+def test_a_process_of_its_own(name: str, clip: Path, model: Path) -> None:
+    """The two entry points; the tests below call what these call."""
+    command = [SCRIPT] if name == "script" else [sys.executable, "-m", "unmask"]
+    done = subprocess.run(
+        [*command, "predict", "NOWHERE", clip, "--model", model, "--format", "jsonl"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "unmask: NOWHERE: no such file\n"
+    failed, judged = map(json.loads, done.stdout.splitlines())
+    assert failed["verdict"] == "failed"
+    check_contract(judged)
 
 
-def test_the_road(tmp_path: Path, make_clip: MakeClip) -> None:
+def test_the_road(tmp_path: Path, make_clip: MakeClip, unmask: Unmask) -> None:
     """Recordings -> fakes -> split -> faces -> model -> metrics -> verdict, verb by verb."""
     for number in range(6):
         make_clip(tmp_path / "reals" / f"{number}.mp4", 4, start=31 * number)
     steps: list[list[str | Path]] = [
-        ["synth", "reals", "raw", "--seed", "3"],
+        ["synth", "reals", "raw", "--seed", "3", "--workers", "1"],
         ["split", "raw", "tree", "--by", "identity", "--ratios", "0.5", "0.25", "0.25"],
         ["preprocess", "tree", "faces", "--fps", "4", "--size", "32", "--length", "8",
          "--overlap", "2", "--workers", "2"],
         ["train", "faces", "--out", "model", "--set", "epochs=2", "--set", "backbone=test_resnet",
-         "--set", "weights=random", "--set", "hidden=8"],
+         "--set", "weights=random", "--set", "hidden=8", "--set", "workers=0"],
         ["evaluate", "faces", "--model", "model", "--out", "evaluation"],
         ["predict", "reals/0.mp4", "--model", "model", "--format", "json", "-o", "out.json"],
         ["predict", "faces/test", "--model", "model"],
@@ -80,7 +83,7 @@ def check_contract(p: dict[str, Any]) -> None:
         assert s.keys() == {"start", "end", "start_time", "end_time", "confidence", "track"}
 
 
-def test_predict_in_every_format(clip: Path, model: Path, tmp_path: Path) -> None:
+def test_predict_in_every_format(clip: Path, model: Path, tmp_path: Path, unmask: Unmask) -> None:
     other = shutil.copy(clip, tmp_path / "other.mp4")
     one = unmask("predict", clip, "--model", model, "--format", "json")
     check_contract(json.loads(one.stdout))
@@ -103,7 +106,9 @@ def test_predict_in_every_format(clip: Path, model: Path, tmp_path: Path) -> Non
     check_contract(json.loads((tmp_path / "o").read_text()))
 
 
-def test_one_bad_video_does_not_stop_the_others(clip: Path, model: Path, tmp_path: Path) -> None:
+def test_one_bad_video_does_not_stop_the_others(
+    clip: Path, model: Path, tmp_path: Path, unmask: Unmask
+) -> None:
     bad = tmp_path / "bad.mp4"
     bad.write_text("no video")
     none = tmp_path / "none.mp4"
@@ -148,7 +153,7 @@ def test_one_bad_video_does_not_stop_the_others(clip: Path, model: Path, tmp_pat
     ],
 )
 def test_errors_are_one_line_and_a_status(
-    arguments: list[str], status: int, cause: str, tmp_path: Path, model: Path
+    arguments: list[str], status: int, cause: str, tmp_path: Path, model: Path, unmask: Unmask
 ) -> None:
     empty, text = tmp_path / "EMPTY", tmp_path / "TEXT"
     empty.mkdir()
@@ -169,17 +174,19 @@ def test_errors_are_one_line_and_a_status(
     assert done.stdout == ""
 
 
-def test_preprocess_reports_the_broken_and_goes_on(clip: Path, tmp_path: Path) -> None:
+def test_preprocess_reports_the_broken_and_goes_on(
+    clip: Path, tmp_path: Path, unmask: Unmask
+) -> None:
     (clip.parent / "bad.mp4").write_text("no video")
-    done = unmask("preprocess", clip.parent, tmp_path / "out")
+    done = unmask("preprocess", clip.parent, tmp_path / "out", "--workers", "1")
     assert done.returncode == 1
     assert "1 written, 0 already there, 0 of them without a face, 1 failed" in done.stdout
     assert "bad.mp4: not a video" in done.stderr
-    again = unmask("preprocess", clip.parent, tmp_path / "out")
+    again = unmask("preprocess", clip.parent, tmp_path / "out", "--workers", "1")
     assert "0 written, 1 already there" in again.stdout
 
 
-def test_one_video_becomes_one_pt(clip: Path, tmp_path: Path) -> None:
+def test_one_video_becomes_one_pt(clip: Path, tmp_path: Path, unmask: Unmask) -> None:
     done = unmask("preprocess", clip, tmp_path / "faces.pt")
     assert done.returncode == 0
     assert "9 faces in 9 sampled frames" in done.stdout
@@ -194,7 +201,9 @@ def test_a_closed_pipe_is_no_traceback(clip: Path, model: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_contact_sheet_shows_the_people(tmp_path: Path, make_clip: MakeClip) -> None:
+def test_a_contact_sheet_shows_the_people(
+    tmp_path: Path, make_clip: MakeClip, unmask: Unmask
+) -> None:
     clip = make_clip(tmp_path / "clip.mp4")
     done = unmask("info", clip, "--sheet", tmp_path / "sheet.png")
     assert json.loads(done.stdout)["people"] == 1
@@ -206,7 +215,7 @@ def test_a_contact_sheet_shows_the_people(tmp_path: Path, make_clip: MakeClip) -
 
 
 def test_a_video_that_takes_too_long_fails_and_says_so(
-    tmp_path: Path, make_clip: MakeClip, model: Path
+    tmp_path: Path, make_clip: MakeClip, model: Path, unmask: Unmask
 ) -> None:
     clip = make_clip(tmp_path / "clip.mp4", 60)
     verbs: list[list[str | Path]] = [
@@ -220,7 +229,7 @@ def test_a_video_that_takes_too_long_fails_and_says_so(
     assert not (tmp_path / "x.pt").exists()
 
 
-def test_exact_is_kept_in_the_file(tmp_path: Path, make_clip: MakeClip) -> None:
+def test_exact_is_kept_in_the_file(tmp_path: Path, make_clip: MakeClip, unmask: Unmask) -> None:
     clip = make_clip(tmp_path / "clip.mp4", 1)
     for flags in ([], ["--exact"]):
         assert unmask("preprocess", clip, tmp_path / "x.pt", *flags).returncode == 0

@@ -1,8 +1,6 @@
 """`unmask evaluate` and its options, as a user gives them."""
 
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +8,8 @@ import pytest
 
 from unmask.cli import cli
 from unmask.errors import UnmaskError
-from unmask.models import Bundle
-from unmask.models.bundle import save_bundle
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> str:
-    folder = tmp_path_factory.mktemp("model")
-    save_bundle(folder, bundle)
-    return str(folder)
-
-
-@pytest.fixture(autouse=True)
-def logger_as_it_was() -> Iterator[None]:
-    """The command configures logging for its own process, which here is everybody's."""
-    logger = logging.getLogger("unmask")
-    handlers, level = logger.handlers, logger.level
-    yield
-    logger.handlers, logger.level = handlers, level
+pytestmark = pytest.mark.usefixtures("logger_as_it_was")
 
 
 def evaluate(*arguments: object) -> object:
@@ -49,7 +31,7 @@ def scores(path: Path, prefix: str, shift: float = 0.0) -> Path:
 
 
 def test_videos_and_their_faces_give_the_same_report(
-    processed: Path, model: str, tmp_path: Path
+    processed: Path, model: Path, tmp_path: Path
 ) -> None:
     assert evaluate(processed, "--model", model, "--out", tmp_path / "pt") == 0
     raw = processed.parent / "split"
@@ -64,7 +46,7 @@ def test_videos_and_their_faces_give_the_same_report(
         assert "data:image/jpeg" in (tmp_path / out / "report.html").read_text()
 
 
-def test_fitting_on_another_split_or_file(processed: Path, model: str, tmp_path: Path) -> None:
+def test_fitting_on_another_split_or_file(processed: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = ["--goal", "eer", "--calibrate", "temperature", "--out", out]
     evaluate(processed, "--model", model, "--fit", "train", *options)
@@ -83,7 +65,7 @@ def test_a_threshold_of_nought_is_a_threshold(tmp_path: Path) -> None:
     assert report(tmp_path / "out")["metrics"]["recall"] == 1
 
 
-def test_a_grid_is_in_the_report(processed: Path, model: str, tmp_path: Path) -> None:
+def test_a_grid_is_in_the_report(processed: Path, model: Path, tmp_path: Path) -> None:
     raw, out = processed.parent / "split", tmp_path / "out"
     evaluate(raw, "--model", model, "--corrupt", "jpeg:5,h265:5", "--out", out)
     rows = report(out)["robustness"]
@@ -111,7 +93,7 @@ def test_a_grid_is_in_the_report(processed: Path, model: str, tmp_path: Path) ->
     ],
 )
 def test_what_is_wrong_is_named(
-    arguments: list[str], status: int, cause: str, processed: Path, model: str, tmp_path: Path
+    arguments: list[str], status: int, cause: str, processed: Path, model: Path, tmp_path: Path
 ) -> None:
     places = {"SCORES": scores(tmp_path / "s.csv", "v"), "TREE": processed, "MODEL": model}
     with pytest.raises(UnmaskError, match=cause) as caught:
