@@ -63,6 +63,37 @@ def test_a_picture_too_small_for_a_face_has_none(
     assert detector.detect([]) == []
 
 
+@pytest.mark.parametrize("x", [130, 180, 200, 215, 40, 10, 0])
+@pytest.mark.parametrize("y", [0, 70, 100, 120])
+def test_a_face_that_leaves_the_frame_is_followed(
+    detector: MTCNN, photo: Picture, x: int, y: int
+) -> None:
+    """Views that cut off the face at one side or at a corner."""
+    view = np.ascontiguousarray(photo[y : y + 240, x : x + 210])
+    whole = np.array([175 - x, 65 - y, 275 - x, 195 - y], np.float32)
+    (there,) = detector.detect([view])
+    there = [face for face in there if iou(face.box, whole) > 0.3]
+    (found,) = detector.detect_near([view], [[whole]])
+    for face in there:
+        assert max(iou(face.box, other.box) for other in found) > 0.9
+
+
+@pytest.mark.parametrize("side", [20, 45, 130, 400])
+def test_boxes_beyond_the_frame_find_nothing_new(
+    detector: MTCNN, photo: Picture, side: int
+) -> None:
+    """A hair inside the frame, or wholly outside, at every side and corner."""
+    view = np.ascontiguousarray(photo[:240, 100:340])
+    (there,) = detector.detect([view])
+    starts = (-2 * side, 1 - side, 100, 239, 240 + side)
+    for x in starts:
+        for y in starts:
+            box = np.array([x, y, x + side, y + side], np.float32)
+            (found,) = detector.detect_near([view], [[box]])
+            for face in found:
+                assert max(iou(face.box, other.box) for other in there) > 0.8
+
+
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="needs the shared clips")
 @pytest.mark.filterwarnings("ignore")
 def test_agrees_with_facenet_pytorch(detector: MTCNN) -> None:

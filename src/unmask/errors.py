@@ -41,3 +41,14 @@ class ModelError(FileError):
 
 class CorpusError(FileError):
     """A folder, list or table of videos that makes no corpus."""
+
+
+class WorkerError(FileError):
+    """A file at which a worker process died, or took too long."""
+
+
+class InternalError(FileError):
+    """A bug of ours, met while a file was worked on; `cause` is the exception in one line."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} (a bug in unmask: run with -v and report the traceback)"
