@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.errors import UsageError
-from unmask.training.config import Config, make_config
+from unmask.training.config import RunConfig, make_config
 from unmask.training.loop import train
 
 # The design's own settings, but for a backbone whose ImageNet weights come as a package, a width
@@ -42,14 +42,18 @@ VARIANTS: dict[str, dict[str, str]] = {
 }
 
 
-def configure(changes: dict[str, str], seed: int, epochs: int) -> Config:
+def configure(changes: dict[str, str], seed: int, epochs: int) -> RunConfig:
     settings = {**BASE, **changes, "seed": str(seed), "epochs": str(epochs)}
-    model, training, decision = make_config("baseline", settings)
+    config = make_config("baseline", settings)
     # All are measured alike: every person counts, by the mean of the windows.
-    return model, replace(training, workers=2, keep=1), replace(decision, faces="all")
+    return replace(
+        config,
+        training=replace(config.training, workers=2, keep=1),
+        decision=replace(config.decision, faces="all"),
+    )
 
 
-def measure(data: Path, out: Path, config: Config) -> dict[str, Any]:
+def measure(data: Path, out: Path, config: RunConfig) -> dict[str, Any]:
     """Train and evaluate, or read what was found before."""
     result = out / "result.json"
     if result.exists():

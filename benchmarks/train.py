@@ -59,7 +59,8 @@ def ours(data: Path, out: Path, batch: int, frozen: bool) -> None:
     import torch
 
     from unmask.training.config import make_config
-    from unmask.training.loop import Progress, train
+    from unmask.training.loop import train
+    from unmask.training.run import Progress
 
     settings = {"batch_size": str(batch), "freeze_cnn": str(frozen), "weights": "random",
                 "epochs": "2", "workers": "2"}  # fmt: skip

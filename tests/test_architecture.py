@@ -13,7 +13,7 @@ SOURCE = Path(unmask.__file__).parent
 # A room may import from its own row and from the rows above it.
 ROWS = [
     {"errors", "segments"},
-    {"atomic", "device", "documents", "face_spec", "parallel"},
+    {"atomic", "device", "documents", "face_spec", "parallel", "workers"},
     {"video"},
     {"faces", "corpora", "models", "evaluation"},
     {"data"},
@@ -29,7 +29,8 @@ ONLY = {
     "evaluation": {"errors", "atomic", "documents", "segments"},  # arrays only
     "segments": set(),
     "face_spec": {"documents", "errors"},
-    "parallel": {"errors"},
+    "parallel": {"errors", "workers"},
+    "workers": {"errors"},
     "video": {"errors"},
     "faces": {"errors", "parallel", "video"},
     "corpora": {"errors", "atomic", "documents", "video"},

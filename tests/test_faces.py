@@ -63,6 +63,41 @@ def test_a_picture_too_small_for_a_face_has_none(
     assert detector.detect([]) == []
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        np.s_[:240, 215:425], np.s_[:240, 40:250], np.s_[90:330, 130:340], np.s_[:160, 130:340],
+        np.s_[:180, 40:250], np.s_[:180, 200:425], np.s_[85:330, 40:255], np.s_[85:330, 200:425],
+    ],
+    ids=["left", "right", "top", "bottom", "bottom right", "bottom left", "top right", "top left"],
+)  # fmt: skip
+def test_a_face_that_leaves_the_frame_is_followed(
+    detector: MTCNN, photo: Picture, part: tuple[slice, slice]
+) -> None:
+    view = np.ascontiguousarray(photo[part])
+    ((face,),) = detector.detect([view])
+    offset = [part[1].start or 0, part[0].start or 0] * 2
+    whole = np.array([175, 65, 275, 195], np.float32) - np.array(offset, np.float32)
+    ((found,),) = detector.detect_near([view], [[whole]])
+    assert iou(found.box, face.box) > 0.9
+
+
+@pytest.mark.parametrize("side", [20, 45, 130, 400])
+def test_boxes_beyond_the_frame_find_nothing_new(
+    detector: MTCNN, photo: Picture, side: int
+) -> None:
+    """A hair inside the frame, or wholly outside, at every side and corner."""
+    view = np.ascontiguousarray(photo[:240, 100:340])
+    (there,) = detector.detect([view])
+    starts = (-2 * side, 1 - side, 100, 239, 240 + side)
+    for x in starts:
+        for y in starts:
+            box = np.array([x, y, x + side, y + side], np.float32)
+            (found,) = detector.detect_near([view], [[box]])
+            for face in found:
+                assert max(iou(face.box, other.box) for other in there) > 0.8
+
+
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="needs the shared clips")
 @pytest.mark.filterwarnings("ignore")
 def test_agrees_with_facenet_pytorch(detector: MTCNN) -> None:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from unmask.corpora import read_table
 from unmask.data import pt_file
 from unmask.data.preprocessor import VideoPreprocessor
+from unmask.data.pt_file import ProcessedVideo
 from unmask.data.tree import preprocess_tree
 from unmask.detection.detector import Detector
-from unmask.errors import CorpusError, UsageError
+from unmask.errors import CorpusError, InternalError, UsageError
 from unmask.faces import MTCNN
 from unmask.models import Bundle
 from unmask.video.encoder import encode
@@ -136,6 +137,27 @@ def test_nothing_but_the_faces_tells_a_fake_from_a_real(
     real, fake = sorted((tmp_path / "out").rglob("*.pt"))
     assert real.parent.name == "Celeb-real"
     assert real.read_bytes() == fake.read_bytes()
+
+
+class Buggy(VideoPreprocessor):
+    """Breaks at one video, in a way that nobody foresaw."""
+
+    def save_video(self, path: str | Path, out: str | Path) -> ProcessedVideo:
+        if Path(path).name == "broken.mp4":
+            raise RuntimeError("kernel size can't be greater than input size")
+        return super().save_video(path, out)
+
+
+def test_a_bug_at_one_video_does_not_end_the_run(tmp_path: Path, make_clip: MakeClip) -> None:
+    for name in ("a", "broken", "c"):
+        make_clip(tmp_path / "tree" / f"{name}.mp4", seconds=1)
+    buggy = Buggy(8, 4, 32, overlap=2, min_face_size=40)
+    report = preprocess_tree(tmp_path / "tree", tmp_path / "out", buggy)
+    assert report.done == [tmp_path / "out" / "a.pt", tmp_path / "out" / "c.pt"]
+    (error,) = report.failed
+    assert isinstance(error, InternalError)
+    assert error.path == tmp_path / "tree" / "broken.mp4"
+    assert "RuntimeError: kernel size can't" in str(error)
 
 
 def test_a_folder_without_videos_is_named(tmp_path: Path, preprocessor: VideoPreprocessor) -> None:

@@ -19,14 +19,16 @@ from test_train import SETTINGS, config, weights
 
 from unmask.data import pt_file
 from unmask.errors import StoreError, UsageError
-from unmask.models import Decision, DeepfakeNet
+from unmask.models import DeepfakeNet
+from unmask.training.checkpoints import Epoch
 from unmask.training.config import TrainConfig
 from unmask.training.dataset import DeepfakeWindowDataset
 from unmask.training.distributed import Group
-from unmask.training.dry_run import rehearse
+from unmask.training.dry_run import dry_run
 from unmask.training.feature_cache import FeatureCache
 from unmask.training.learner import Learner
-from unmask.training.loop import Progress, train
+from unmask.training.loop import is_finished, train
+from unmask.training.run import Progress
 from unmask.training.signals import StoppedError
 
 ALONE = Group(0, 1, torch.device("cpu"))
@@ -113,6 +115,93 @@ def test_a_signal_to_all_processes_of_a_run_stops_it_cleanly(
     assert "Traceback" not in said
 
 
+class TestAnotherEpochThanTheOneThatWasBegun:
+    """Data or processes that have changed while an epoch was unfinished."""
+
+    @staticmethod
+    def stopped(tree: Path, out: Path, epoch: int) -> None:
+        def stop(progress: Progress) -> None:
+            if (progress.epoch, progress.windows) == (epoch, 6):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        with pytest.raises(StoppedError):
+            train(tree, out, config(**LAB), on_step=stop)
+        assert (out / f"unfinished_epoch_{epoch}.pth").exists()
+
+    @staticmethod
+    def resumed(tree: Path, out: Path) -> Progress:
+        seen: list[Progress] = []
+        train(tree, out, config(**LAB), resume=True, on_step=seen.append)
+        return seen[0]
+
+    @pytest.mark.parametrize("epoch", [1, 2])
+    def test_it_begins_again_and_says_so(
+        self, processed: Path, tmp_path: Path, epoch: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        tree, out = tmp_path / "tree", tmp_path / "out"
+        shutil.copytree(processed, tree)
+        self.stopped(tree, out, epoch)
+        next((tree / "train" / "Celeb-real").glob("*.pt")).unlink()
+        first = self.resumed(tree, out)
+        assert (first.epoch, first.batch, first.windows) == (epoch, 1, 2)
+        assert f"epoch {epoch} BEGINS AGAIN: training windows: " in caplog.text
+        assert len(history(out)) == 3
+        assert not list(out.glob("unfinished*"))
+
+    def test_other_windows_in_the_same_number_are_seen(
+        self, processed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        tree, out = tmp_path / "tree", tmp_path / "out"
+        shutil.copytree(processed, tree)
+        self.stopped(tree, out, 1)
+        path = next((tree / "train" / "Celeb-real").glob("*.pt"))
+        path.rename(path.with_name("another.pt"))
+        assert self.resumed(tree, out).batch == 1
+        assert "BEGINS AGAIN: other training windows" in caplog.text
+
+    def test_a_tree_may_move(
+        self, lab: Path, processed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        tree, out = tmp_path / "tree", tmp_path / "out"
+        shutil.copytree(processed, tree)
+        self.stopped(tree, out, 2)
+        assert self.resumed(processed, out).batch > 1
+        assert "AGAIN" not in caplog.text
+
+    def test_other_processes_begin_the_epoch_again(
+        self, lab: Path, processed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Begun by two, gone on with by one: the numbers are those of one from there on."""
+        self.stopped(processed, tmp_path, 2)
+        path = tmp_path / "unfinished_epoch_2.pth"
+        state = torch.load(path, weights_only=True)
+        state["position"]["contents"]["processes"] = 2
+        torch.save(state, path)
+        assert self.resumed(processed, tmp_path).batch == 1
+        assert "epoch 2 BEGINS AGAIN: processes: 1, not 2" in caplog.text
+        assert same(lab, tmp_path)
+
+    def test_between_epochs_it_goes_on_and_the_rate_follows_the_new_length(
+        self, processed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        tree, out = tmp_path / "tree", tmp_path / "out"
+        shutil.copytree(processed, tree)
+
+        def stop(progress: Progress) -> None:
+            if progress.epoch == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(tree, out, config(**LAB), on_step=stop)
+        for folder in ("Celeb-real", "Celeb-synthesis"):
+            sorted((tree / "train" / folder).glob("*.pt"))[0].unlink()
+        first = self.resumed(tree, out)
+        assert (first.epoch, first.batch) == (2, 1)
+        assert "from epoch 2 on, training windows: " in caplog.text
+        assert [row["epoch"] for row in history(out)] == [1, 2, 3]
+        assert history(out)[-1]["lr"] == pytest.approx(0)  # the cosine has reached its end
+
+
 def test_only_the_last_checkpoints_are_kept(lab: Path, processed: Path, tmp_path: Path) -> None:
     train(processed, tmp_path, config(**LAB, keep=2))
     assert sorted(p.name for p in tmp_path.glob("model_epoch_*")) == [
@@ -129,7 +218,7 @@ def test_two_processes_learn_what_one_learns_with_twice_the_batch(
     parts = {"backbone": "test_convnext", "gru_dropout": 0.0, "head_dropout": 0.0}
     shared: dict[str, Any] = {"lr": 1e-3, "epochs": 2, "precision": "float32"}
     model = replace(TINY, **parts)  # type: ignore[arg-type]
-    train(processed, tmp_path / "one", (model, replace(SETTINGS, **shared), Decision()))
+    train(processed, tmp_path / "one", replace(config(**shared), model=model))
     arguments = command(processed, tmp_path / "two", **shared, batch_size=2)
     arguments += [part for key, value in parts.items() for part in ("--set", f"{key}={value}")]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -141,14 +230,13 @@ def test_two_processes_learn_what_one_learns_with_twice_the_batch(
 
 
 class TestFeatureCache:
-    def test_it_changes_nothing(
-        self, processed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        frozen = config(freeze_cnn=True, augment="none", epochs=2, precision="float32")
-        train(processed, tmp_path / "cached", frozen)
+    def test_it_changes_nothing(self, processed: Path, tmp_path: Path) -> None:
+        """All stages frozen one by one is the same network, but nothing is kept of it."""
+        settings: dict[str, Any] = {"augment": "none", "epochs": 2, "precision": "float32"}
+        train(processed, tmp_path / "cached", config(freeze_cnn=True, **settings))
         assert len(list((tmp_path / "cached" / "features").rglob("*.safetensors"))) == 8
-        monkeypatch.setattr("unmask.training.loop.Run._cache", lambda *args: None)
-        train(processed, tmp_path / "plain", frozen)
+        train(processed, tmp_path / "plain", config(freeze_stages=4, **settings))
+        assert not (tmp_path / "plain" / "features").exists()
         rows = [(tmp_path / n / "history.jsonl").read_text() for n in ("cached", "plain")]
         one, other = ([json.loads(row) for row in text.splitlines()] for text in rows)
         for a, b in zip(one, other, strict=True):
@@ -229,28 +317,35 @@ def test_a_file_that_breaks_in_mid_run_is_left_out_and_told(
         assert f"left out: {victim}" in caplog.text
 
 
-def test_training_ends_when_it_gets_no_better(
-    processed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    losses = iter([1.0, 0.5, 0.7, 0.6, 0.1])
-    monkeypatch.setattr("unmask.training.loop.Run.validate", lambda self: (next(losses), 0.5, 0.5))
-    train(processed, tmp_path, config(epochs=9, patience=2))
-    rows = (tmp_path / "history.jsonl").read_text().splitlines()
-    assert len(rows) == 4
-    train(processed, tmp_path, config(epochs=9, patience=2), resume=True)
-    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 4
+def test_training_ends_when_it_gets_no_better(processed: Path, tmp_path: Path) -> None:
+    still = config(epochs=9, patience=2, lr=1e-30, monitor="val_acc")
+    still = replace(still, model=replace(TINY, backbone="test_convnext"))  # without batch norm
+    train(processed, tmp_path, still)
+    assert len(history(tmp_path)) == 3
+    train(processed, tmp_path, still, resume=True)
+    assert len(history(tmp_path)) == 3
 
 
-def test_a_rehearsal_writes_nothing_and_counts(
+def test_patience_counts_from_the_best_epoch() -> None:
+    settings = replace(SETTINGS, epochs=9, patience=2, monitor="val_loss")
+    losses = [1.0, 0.5, 0.7, 0.6]
+    rows = [Epoch(k, 1.0, loss, 0.5, 0.5, 1.0) for k, loss in enumerate(losses, 1)]
+    ends = [is_finished(rows[:k], settings) for k in range(len(rows) + 1)]
+    assert ends == [False, False, False, False, True]
+    assert is_finished(rows[:1], replace(settings, epochs=1))
+    assert not is_finished(rows, replace(settings, patience=0))
+
+
+def test_a_dry_run_writes_nothing_and_counts(
     processed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = rehearse(processed, config(batch_size=2))
+    result = dry_run(processed, config(batch_size=2))
     assert not list(tmp_path.iterdir())
     assert result.windows == (18, 6)
     assert result.batches == 9
     assert result.parameters[0] == sum(p.numel() for p in DeepfakeNet(TINY).parameters())
-    frozen = rehearse(processed, config(batch_size=2, freeze_cnn=True)).parameters
+    frozen = dry_run(processed, config(batch_size=2, freeze_cnn=True)).parameters
     assert frozen[1] == frozen[0] - sum(p.numel() for p in DeepfakeNet(TINY).cnn.parameters())
     assert result.epoch_seconds > 0
     assert result.memory > 2**24
@@ -303,8 +398,8 @@ def test_gradients_are_cut() -> None:
     for parameter in one.net.parameters():
         parameter.grad = torch.ones_like(parameter)
     one.step()
-    # After one step Adam's first moment is a tenth of the gradient.
-    moments = [state["exp_avg"].flatten() for state in one.optimizer.state.values()]
+    # Adam's first moment starts as a tenth of the gradient.
+    moments = [row["exp_avg"].flatten() for row in one.state().optimizer["state"].values()]
     assert float(torch.cat(moments).norm()) == pytest.approx(0.05, rel=1e-3)
 
 

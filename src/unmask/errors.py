@@ -43,7 +43,13 @@ class CorpusError(FileError):
     """A folder, list or table of videos that makes no corpus."""
 
 
-def unexpected(error: BaseException) -> str:
-    """What is said of an exception that nobody expected: a bug, which costs one file."""
-    said = (str(error).splitlines() or [""])[0][:200]
-    return f"unexpected {type(error).__name__}: {said} (a bug: please report it; -v shows where)"
+class WorkerError(FileError):
+    """A file at which a worker process died, or took too long."""
+
+
+class InternalError(FileError):
+    """A bug of ours, met while a file was worked on; `cause` is the exception in one line."""
+
+    def __init__(self, path: str | Path, cause: str) -> None:
+        super().__init__(path, cause)
+        self.cause = f"{cause} (a bug in unmask: run with -v and report the traceback)"

@@ -1,23 +1,25 @@
 """A function over many items: here, ahead in a thread, or in processes.
 
-Knows nothing of video. One item's failure is an outcome and not the end; a worker that dies
-takes only the items it held.
+Knows nothing of video. One item's failure is an outcome and not the end.
 """
 
-import os
-import signal
+import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context
+from itertools import chain, islice
+from pathlib import Path
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from unmask.errors import UnmaskError
+from unmask.errors import InternalError, UnmaskError, WorkerError
+from unmask.workers import Answer, Worker, attempt
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+log = logging.getLogger("unmask")
 
 
 @dataclass(frozen=True)
@@ -30,39 +32,97 @@ class Outcome(Generic[Item, Result]):
 
 
 def run(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int = 1
-) -> Iterator[Outcome[Item, Result]]:
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int = 1,
+    *,
+    timeout: float | None = None,
+    name: Callable[[Item], str | Path] = str,
+) -> Generator[Outcome[Item, Result], None, None]:
     """Yield an outcome for each item as it finishes, in any order if `workers` > 1.
 
-    Only UnmaskError is an outcome; any other exception is a bug and is raised. `function` and
-    the items must be picklable if `workers` > 1. Leaving the iteration early (an interrupt)
-    cancels what has not begun.
+    An exception other than UnmaskError is a bug of ours: the outcome is an InternalError, and the
+    traceback is logged for debugging. Items are taken as workers become free.
+
+    With several workers, an item whose process dies is tried once more in a new one. If that dies,
+    too, or an item takes longer than `timeout`, the outcome is a WorkerError. Leaving the
+    iteration early (an interrupt) finishes what runs and begins nothing new; a second interrupt
+    ends that, too.
+
+    Args:
+        function: picklable if there are several workers.
+        items: likewise.
+        workers: processes; with 1 everything runs in this process, and neither a crash nor a
+            hang is caught.
+        timeout: seconds for one item.
+        name: of an item in messages, its file.
     """
-    if workers <= 1 or len(items) <= 1:
+    if workers <= 1:
         for item in items:
-            yield _attempt(function, item)
-        return
-    waiting = list(items)
-    workers = min(workers, len(waiting))
-    while waiting:
-        died: list[Item] = []
-        # spawn: forking a process whose libraries run threads can hang
-        pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (workers,))
+            yield _outcome(item, attempt(function, item), name)
+    else:
+        with closing(_in_processes(function, items, workers, timeout)) as answers:
+            for item, answer in answers:
+                yield _outcome(item, answer, name)
+
+
+def _in_processes(
+    function: Callable[[Item], Result], items: Iterable[Item], count: int, timeout: float | None
+) -> Generator[tuple[Item, Answer[Result]], None, None]:
+    coming = iter(items)
+    first = list(islice(coming, count))  # no more processes than items
+    workers = [Worker(len(first)) for _ in first]
+    idle: SimpleQueue[Worker] = SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
+
+    def do(item: Item) -> Answer[Result]:
+        worker = idle.get()
         try:
-            futures: dict[Future[Outcome[Item, Result]], Item] = {
-                pool.submit(_attempt, function, item): item for item in waiting
-            }
-            for future in as_completed(futures):
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    died.append(futures[future])
+            return worker.do(function, item, timeout)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-        # A dead worker breaks its whole pool. Alone, the item that did it gives itself away.
-        if died and workers == 1:
-            yield Outcome(died.pop(0), None, UnmaskError("the worker process died"))
-        waiting, workers = died, 1
+            idle.put(worker)
+
+    threads = ThreadPoolExecutor(max(1, len(workers)), "worker")  # each waits for a process
+    running: dict[Future[Answer[Result]], Item] = {}
+    try:
+        for item in chain(first, coming):
+            running[threads.submit(do, item)] = item
+            while len(running) == len(workers):
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
+    finally:
+        _end(workers, threads)
+
+
+def _end(workers: list[Worker], threads: ThreadPoolExecutor) -> None:
+    """Let what runs be finished; if that is interrupted, end it."""
+    for worker in workers:
+        worker.close()
+    try:
+        threads.shutdown(wait=True, cancel_futures=True)
+    except BaseException:
+        for worker in workers:
+            worker.kill()
+        raise
+    finally:
+        for worker in workers:
+            worker.join()
+
+
+def _outcome(
+    item: Item, answer: Answer[Result], name: Callable[[Item], str | Path]
+) -> Outcome[Item, Result]:
+    error = answer.error
+    if answer.lost:
+        error = WorkerError(name(item), answer.lost)
+    elif answer.bug:
+        error = InternalError(name(item), answer.bug)
+        log.debug("%s\n%s", error, answer.trace)
+    return Outcome(item, answer.result, error)
 
 
 def ahead(items: Iterator[Item], count: int) -> Generator[Item, None, None]:
@@ -121,18 +181,3 @@ def batched(items: Iterable[Item], count: int) -> Iterator[list[Item]]:
             group = []
     if group:
         yield group
-
-
-def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Result]:
-    try:
-        return Outcome(item, function(item), None)
-    except UnmaskError as error:
-        return Outcome(item, None, error)
-
-
-def _start_worker(workers: int) -> None:
-    """Take a share of the cores, and leave an interrupt to the parent: what runs is finished."""
-    import torch  # late: the command's help must not wait for it
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))

@@ -1,6 +1,8 @@
 """unmask train: preprocessed faces -> a model."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -8,7 +10,7 @@ import click
 from unmask.cli import options
 
 if TYPE_CHECKING:
-    from unmask.training.loop import Progress
+    from unmask.training.run import Progress
 
 
 @click.command(short_help="Faces -> a model.")
@@ -45,13 +47,27 @@ def train(
 
     Under torchrun, all its processes train one network together.
     """
-    from tqdm import tqdm
-
-    from unmask.errors import UsageError
     from unmask.evaluation.report import report_text
     from unmask.training.config import make_config
-    from unmask.training.dry_run import rehearse
+    from unmask.training.dry_run import dry_run as try_out
     from unmask.training.loop import train as run
+
+    config = make_config(preset, _changes(settings))
+    if dry_run:
+        click.echo(str(try_out(processed, config, device)))
+        return 0
+    main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    with _bar(quiet or not main, config.training.epochs) as show:
+        report = run(processed, out, config, resume=resume, device=device, on_step=show)
+    if report is not None:
+        click.echo(report_text(report), nl=False)
+    if main:
+        click.echo(f"model: {out}")
+    return 0
+
+
+def _changes(settings: tuple[str, ...]) -> dict[str, str]:
+    from unmask.errors import UsageError
 
     changes = {}
     for setting in settings:
@@ -59,28 +75,25 @@ def train(
         if not equals:
             raise UsageError(f"--set takes key=value, not {setting!r}")
         changes[key.strip()] = value.strip()
-    config = make_config(preset, changes)
-    if dry_run:
-        click.echo(str(rehearse(processed, config, device)))
-        return 0
-    main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
-    silent = True if quiet or not main else None
-    bar: Any = tqdm(disable=silent, leave=False, dynamic_ncols=True, unit="window")
+    return changes
+
+
+@contextmanager
+def _bar(silent: bool, epochs: int) -> Iterator["Callable[[Progress], None]"]:
+    """A bar an epoch, on a terminal only."""
+    from tqdm import tqdm
+
+    bar: Any = tqdm(
+        disable=True if silent else None, leave=False, dynamic_ncols=True, unit="window"
+    )
 
     def show(progress: "Progress") -> None:
         if progress.batch == 1 or bar.total is None:
             bar.reset(total=progress.of)
-            bar.set_description(f"epoch {progress.epoch}/{config[1].epochs}")
+            bar.set_description(f"epoch {progress.epoch}/{epochs}")
         bar.update(progress.windows - bar.n)
         auc = "-" if progress.auc is None else f"{progress.auc:.3f}"
         bar.set_postfix(loss=f"{progress.loss:.4f}", auc=auc, refresh=False)
 
-    try:
-        report = run(processed, out, config, resume=resume, device=device, on_step=show)
-    finally:
-        bar.close()
-    if report is not None:
-        click.echo(report_text(report), nl=False)
-    if main:
-        click.echo(f"model: {out}")
-    return 0
+    with bar:
+        yield show

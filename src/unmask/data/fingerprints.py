@@ -13,6 +13,8 @@ from unmask.data.preprocessor import VideoPreprocessor
 from unmask.faces.duplicates import WIDTH, Fingerprints, describe, same_footage
 from unmask.parallel import Outcome
 
+_TIMEOUT = 3660.0  # seconds a file; the reader gives up a minute earlier, and says more
+
 
 def fingerprint(path: Path) -> Fingerprints:
     """(n, 256) float32, a row a face, of up to 8 faces of a `.pt` file or a video.
@@ -45,7 +47,9 @@ def find_footage(
     paths = [record.path for record in records]
     found: dict[Path, Fingerprints] = {}
     failed = []
-    for finished, outcome in enumerate(parallel.run(fingerprint, paths, workers), 1):
+    for finished, outcome in enumerate(
+        parallel.run(fingerprint, paths, workers, timeout=_TIMEOUT), 1
+    ):
         if outcome.result is None:
             failed.append(outcome)
         else:

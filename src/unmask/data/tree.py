@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from unmask import parallel
 from unmask.corpora import TABLE, read_table, write_table
@@ -12,6 +13,13 @@ from unmask.data import pt_file
 from unmask.data.preprocessor import VideoPreprocessor
 from unmask.errors import CorpusError, FileError, UnmaskError, VideoError
 from unmask.video.reader import find_videos
+
+_GRACE = 60.0  # seconds: the reader gives up first, and says more
+
+
+class _Job(NamedTuple):
+    video: Path
+    out: Path
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,7 @@ class TreeReport:
         done: `.pt` files written now.
         skipped: `.pt` files that stood already, made with the same settings.
         faceless: videos in whose `.pt` there is no face.
-        failed: videos that could not be read, with the cause.
+        failed: videos that could not be read or broke something, with the cause.
     """
 
     done: list[Path]
@@ -65,13 +73,16 @@ def preprocess_tree(
         records = read_table(source / TABLE)
         kept = [replace(r, path=outputs[r.path]) for r in records if r.path in outputs]
         write_table(target / TABLE, kept)
-    todo = [(video, out) for video, out in outputs.items() if not preprocessor.is_done(out)]
-    pending = {out for _, out in todo}
+    todo = [_Job(video, out) for video, out in outputs.items() if not preprocessor.is_done(out)]
+    pending = {job.out for job in todo}
     report = TreeReport([], [out for out in outputs.values() if out not in pending], [], [])
     on_progress(len(report.skipped), len(outputs))
-    for finished, outcome in enumerate(
-        parallel.run(partial(_save, preprocessor), todo, workers), len(report.skipped) + 1
-    ):
+    limit = preprocessor.limits.timeout
+    outcomes = parallel.run(
+        partial(_save, preprocessor), todo, workers,
+        timeout=limit and limit + _GRACE, name=lambda job: job.video,
+    )  # fmt: skip
+    for finished, outcome in enumerate(outcomes, len(report.skipped) + 1):
         video, out = outcome.item
         if outcome.error is None:
             report.done.append(out)
@@ -97,6 +108,6 @@ def _outputs(source: Path, target: Path, videos: list[Path]) -> dict[Path, Path]
     }
 
 
-def _save(preprocessor: VideoPreprocessor, job: tuple[Path, Path]) -> int:
+def _save(preprocessor: VideoPreprocessor, job: _Job) -> int:
     """Number of faces written; in a worker the faces themselves stay there."""
-    return sum(map(len, preprocessor.save_video(*job).tracks))
+    return sum(map(len, preprocessor.save_video(job.video, job.out).tracks))

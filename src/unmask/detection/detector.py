@@ -23,7 +23,7 @@ from unmask.detection.decide import decide, failed
 from unmask.detection.prediction import ModelId, Prediction
 from unmask.detection.scores import TrackLogits, VideoLogits
 from unmask.device import autocast, fast_precision, pick_device
-from unmask.errors import FileError, StoreError, unexpected
+from unmask.errors import FileError, InternalError, StoreError
 from unmask.face_spec import FaceSpec
 from unmask.faces import FaceCrop
 from unmask.faces.tracks import parse_faces
@@ -144,7 +144,8 @@ class Detector:
             return failed(str(path), error.cause, self.model)
         except Exception as error:  # a bug of ours costs one video, not the run
             log.debug("%s", path, exc_info=True)
-            return failed(str(path), unexpected(error), self.model)
+            said = f"{type(error).__name__}: {error}".splitlines()[0]
+            return failed(str(path), InternalError(path, said).cause, self.model)
 
     def score(self, path: str | Path) -> VideoLogits:
         """The raw scores of a video, or of a `.pt` file of its faces.

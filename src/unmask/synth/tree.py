@@ -113,7 +113,10 @@ def make_fakes(
     todo = [job for job in jobs if not job.truth.exists()]
     failed: list[UnmaskError] = []
     on_progress(len(jobs) - len(todo), len(jobs))
-    outcomes = parallel.run(partial(_make, settings), todo, workers)
+    outcomes = parallel.run(
+        partial(_make, settings), todo, workers,
+        timeout=3600 + 60 * settings.max_seconds, name=lambda job: job.video,
+    )  # fmt: skip
     for finished, outcome in enumerate(outcomes, len(jobs) - len(todo) + 1):
         if outcome.error is not None:
             failed.append(outcome.error)

@@ -1,7 +1,7 @@
 """What can be set about a model and its training, and the presets."""
 
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from unmask.errors import UsageError
 from unmask.models import Decision, ModelConfig
@@ -96,11 +96,24 @@ class TrainConfig:
             raise UsageError(f"lr must be greater than 0, not {self.lr}")
 
 
-Config: TypeAlias = tuple[ModelConfig, TrainConfig, Decision]
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that can be set about a run.
 
-PRESETS: dict[str, Config] = {
-    "baseline": (ModelConfig(), TrainConfig(), Decision()),
-    "default": (
+    Attributes:
+        model: the network.
+        training: how it is trained.
+        decision: how its scores become a verdict.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+    decision: Decision = field(default_factory=Decision)
+
+
+PRESETS = {
+    "baseline": RunConfig(),
+    "default": RunConfig(
         ModelConfig(
             backbone="tf_efficientnet_lite0",
             hidden=128,
@@ -125,7 +138,7 @@ PRESETS: dict[str, Config] = {
 }
 
 
-def make_config(preset: str = "default", settings: dict[str, str] | None = None) -> Config:
+def make_config(preset: str = "default", settings: dict[str, str] | None = None) -> RunConfig:
     """A preset with single settings changed, each given as text.
 
     Raises:
@@ -133,18 +146,16 @@ def make_config(preset: str = "default", settings: dict[str, str] | None = None)
     """
     if preset not in PRESETS:
         raise UsageError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
-    parts: list[Any] = list(PRESETS[preset])
-    owners = {f.name: i for i, part in enumerate(parts) for f in fields(part)}
-    changes: list[dict[str, Any]] = [{} for _ in parts]
+    config = PRESETS[preset]
+    parts = {part.name: getattr(config, part.name) for part in fields(config)}
+    owners = {one.name: name for name, part in parts.items() for one in fields(part)}
+    changes: dict[str, dict[str, Any]] = {name: {} for name in parts}
     for key, text in (settings or {}).items():
         if key not in owners:
             raise UsageError(f"unknown setting {key!r}; there are {', '.join(sorted(owners))}")
         owner = owners[key]
         changes[owner][key] = _parse(key, text, get_type_hints(type(parts[owner]))[key])
-    model, training, decision = (
-        replace(part, **change) for part, change in zip(parts, changes, strict=True)
-    )
-    return model, training, decision
+    return RunConfig(**{name: replace(part, **changes[name]) for name, part in parts.items()})
 
 
 def _parse(key: str, text: str, kind: Any) -> Any:

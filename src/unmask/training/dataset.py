@@ -1,5 +1,6 @@
 """`.pt` files -> windows for training: the dataset and its loaders."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -64,6 +65,7 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, root_dir: str | Path, split: str, short: str = "drop") -> None:
         if short not in ("drop", "pad"):
             raise UsageError(f"short must be 'drop' or 'pad', not {short!r}")
+        self._root = Path(root_dir)
         self.broken: list[StoreError] = []
         self._rows: list[tuple[VideoRecord, int]] = []
         specs: dict[FaceSpec, Path] = {}
@@ -125,6 +127,15 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
     def paths(self) -> list[Path]:
         """The files that have windows here, each once."""
         return list(dict.fromkeys(record.path for record, _ in self._rows))
+
+    @property
+    def digest(self) -> str:
+        """Of which windows there are, in their order; the tree may move."""
+        digest = hashlib.sha256()
+        for record, number in self._rows:
+            name = record.path.relative_to(self._root).as_posix()
+            digest.update(f"{name}\0{number}\0{record.label}\0{record.source}\n".encode())
+        return digest.hexdigest()
 
     def sample(
         self,

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from unmask.training.config import Config, make_config
+from unmask.training.config import RunConfig, make_config
 from unmask.training.distributed import process_group
-from unmask.training.loop import Progress, Run
+from unmask.training.run import Progress, Run
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class DryRun:
     """What a training run would cost.
 
     Attributes:
@@ -41,7 +41,11 @@ class Rehearsal:
         )
 
 
-def rehearse(data: str | Path, config: Config | None = None, device: str = "auto") -> Rehearsal:
+class _EnoughError(Exception):
+    pass
+
+
+def dry_run(data: str | Path, config: RunConfig | None = None, device: str = "auto") -> DryRun:
     """Build everything, run two batches, and write nothing.
 
     Raises:
@@ -56,20 +60,20 @@ def rehearse(data: str | Path, config: Config | None = None, device: str = "auto
         def enough(progress: Progress) -> None:
             times.append(time.monotonic())
             if len(times) == 3:
-                raise StopIteration
+                raise _EnoughError
 
-        with suppress(StopIteration):
-            run.train_epoch(1, [], enough)
+        with suppress(_EnoughError):
+            run.train_epoch([], enough)
         from resource import RUSAGE_SELF, getrusage  # late: not every system has it
 
         peak = getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         if group.device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(group.device)
-        return Rehearsal(
-            run.windows,
+        return DryRun(
+            run.feed.windows,
             run.parameters,
-            run.batches,
+            run.feed.batches,
             # The first batch pays for what is done once.
-            run.batches * (times[-1] - times[-2]),
+            run.feed.batches * (times[-1] - times[-2]),
             peak,
         )

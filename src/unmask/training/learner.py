@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -40,6 +41,25 @@ class Average:
                 old.copy_(new)
 
 
+@dataclass(frozen=True, eq=False)
+class LearnerState:
+    """All that a later step depends on.
+
+    Attributes:
+        model: weights to be validated and kept; with an average these are the average.
+        optimizer, scheduler, scaler: what torch calls their state.
+        learning: with an average, the weights that learn on.
+        average_steps: that the average has seen.
+    """
+
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    scaler: dict[str, Any]
+    learning: dict[str, Tensor] | None
+    average_steps: int
+
+
 class Learner:
     """One step after the other, and everything that a later step depends on.
 
@@ -52,7 +72,7 @@ class Learner:
 
     def __init__(self, net: DeepfakeNet, settings: TrainConfig, group: Group, steps: int) -> None:
         self.net = net
-        self._settings, self._device = settings, group.device
+        self._settings, self._device, self._steps = settings, group.device, steps
         self.precision = _precision(net, settings, group.device)
         self.optimizer = Adam(
             net.parameters(),
@@ -112,27 +132,32 @@ class Learner:
         if isinstance(self._schedule, ReduceLROnPlateau):
             self._schedule.step(val_loss)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> LearnerState:
         """All of it, as tensors and plain values."""
-        return {
-            "model_state_dict": self.best.state_dict(),
-            "optimizer_state_dict": self.optimizer.state_dict(),
-            "scheduler_state_dict": self._schedule.state_dict(),
-            "scaler_state_dict": self._scaler.state_dict(),
-            # With an average, the model above is the average, and these learn on.
-            "learning_state_dict": None if self._average is None else self.net.state_dict(),
-            "average_steps": 0 if self._average is None else self._average.steps,
-        }
+        return LearnerState(
+            self.best.state_dict(),
+            self.optimizer.state_dict(),
+            self._schedule.state_dict(),
+            self._scaler.state_dict(),
+            None if self._average is None else self.net.state_dict(),
+            0 if self._average is None else self._average.steps,
+        )
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: LearnerState) -> None:
         """Be as `state` was."""
         if self._average is not None:
-            self._average.net.load_state_dict(state["model_state_dict"])
-            self._average.steps = state["average_steps"]
-        self.net.load_state_dict(state["learning_state_dict"] or state["model_state_dict"])
-        self.optimizer.load_state_dict(state["optimizer_state_dict"])
-        self._schedule.load_state_dict(state["scheduler_state_dict"])
-        self._scaler.load_state_dict(state["scaler_state_dict"])
+            self._average.net.load_state_dict(state.model)
+            self._average.steps = state.average_steps
+        self.net.load_state_dict(state.learning or state.model)
+        self.optimizer.load_state_dict(state.optimizer)
+        self._schedule.load_state_dict(state.scheduler)
+        self._scaler.load_state_dict(state.scaler)
+
+    def at_epoch(self, finished: int) -> None:
+        """Set the rate to what it is after so many epochs, where they had another length."""
+        if isinstance(self._schedule, LambdaLR):
+            self._schedule.last_epoch = finished * self._steps - 1
+            self._schedule.step()
 
 
 def _precision(net: DeepfakeNet, settings: TrainConfig, device: torch.device) -> str:
