@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 from unmask import DeepfakeWindowDataset, create_dataloaders
 from unmask.corpora import VideoRecord, write_table
 from unmask.data import pt_file
+from unmask.data.choice import choose_faces
+from unmask.data.pt_file import ProcessedVideo
 from unmask.data.windows import Window
-from unmask.errors import CorpusError, UsageError
+from unmask.errors import CorpusError, StoreError, UsageError
 from unmask.face_spec import FaceSpec
 from unmask.faces import FaceTrack
 from unmask.synth import Forger
@@ -172,3 +175,48 @@ def test_a_swap_takes_the_face_of_another_person(tmp_path: Path) -> None:
     shown = {str(dataset.track(k).crops[0, 0, 0].tolist()): k for k in range(1, 5)}
     pairs = {(shown[str(own)], shown[str(other)]) for own, other in taken}
     assert pairs == {(1, 4), (2, 4), (3, 4), (4, 1), (4, 2), (4, 3)}
+
+
+def crowd(path: Path) -> ProcessedVideo:
+    """Two people, of whom the second is the larger while both are seen."""
+    one, two = random_video([12, 6], seed=3).tracks
+    boxes = np.tile(np.array([0, 0, 10, 10], np.float32), (12, 1))
+    tracks = (replace(one, boxes=boxes), replace(two, times=one.times[3:9], boxes=2 * boxes[:6]))
+    video = random_video([12, 6])
+    video = replace(video, tracks=tracks, spec=replace(video.spec, faces="all"))
+    pt_file.write(path, video)
+    return pt_file.read(path)
+
+
+def test_the_largest_face_of_each_frame_out_of_all(tmp_path: Path) -> None:
+    video = crowd(tmp_path / "x.pt")
+    (track,) = choose_faces(video, "largest", "x.pt").tracks
+    assert track.times.tolist() == video.tracks[0].times.tolist()
+    sides = track.boxes[:, 2].tolist()
+    assert sides == [10] * 3 + [20] * 6 + [10] * 3
+    assert np.array_equal(track.crops[3:9], video.tracks[1].crops)
+    assert np.array_equal(track.crops[:3], video.tracks[0].crops[:3])
+    assert choose_faces(video, 1, "x.pt").tracks == video.tracks[:1]
+    assert choose_faces(video, "all", "x.pt") == video
+
+
+def test_faces_that_were_not_kept_cannot_be_chosen(tmp_path: Path) -> None:
+    kept = choose_faces(crowd(tmp_path / "x.pt"), "largest", "x.pt")
+    kept = replace(kept, spec=replace(kept.spec, faces="largest"))
+    said = "holds the faces of the largest face of each frame, not of all people"
+    with pytest.raises(StoreError, match=said):
+        choose_faces(kept, "all", "x.pt", required=True)
+    assert said in choose_faces(kept, "all", "x.pt").warnings
+
+
+@pytest.mark.parametrize(("faces", "windows"), [(None, 3), ("all", 3), ("largest", 2), (1, 2)])
+def test_a_dataset_holds_the_faces_that_are_asked_for(
+    tmp_path: Path, faces: str | int | None, windows: int
+) -> None:
+    for category in ("real", "fake"):
+        crowd(tmp_path / "train" / category / "x.pt")
+    for _ in range(2):  # read, and by the manifest
+        dataset = DeepfakeWindowDataset(tmp_path, "train", "pad", faces)
+        assert len(dataset) == 2 * windows
+        for index in range(len(dataset)):
+            dataset.sample(index)

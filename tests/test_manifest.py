@@ -29,7 +29,7 @@ def paths(tree: Path) -> list[Path]:
 def test_it_knows_what_the_files_hold(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake, real = paths(tree)
     spec = FaceSpec(4, 32, 0, 8, 2)
-    expected = {fake: Entry(spec, (9,)), real: Entry(spec, (20, 3))}
+    expected = {fake: Entry(spec, (9,), 9), real: Entry(spec, (20, 3), 20)}
     assert read_entries(tree, paths(tree)) == expected
     monkeypatch.setattr(pt_file, "read", lambda path: pytest.fail(f"{path} was opened"))
     assert read_entries(tree, paths(tree)) == expected

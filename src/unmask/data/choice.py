@@ -26,10 +26,10 @@ def choose_faces(
         StoreError: the file does not hold all these people.
     """
     kept = video.spec.faces
+    if faces == "largest":
+        return replace(video, tracks=(_largest(video.tracks),)) if video.tracks[1:] else video
     if faces == kept or not video.tracks:
         return video
-    if faces == "largest":
-        return replace(video, tracks=(_largest(video.tracks),))
     fewer = kept == "largest" or (kept != "all" and (faces == "all" or int(faces) > int(kept)))
     if fewer:
         said = f"holds the faces of {_named(kept)}, not of {_named(faces)}"

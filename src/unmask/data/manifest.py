@@ -29,10 +29,18 @@ class Entry:
     Attributes:
         spec: how it was made.
         faces: of each of its tracks, how many.
+        frames: how many frames have a face.
     """
 
     spec: FaceSpec
     faces: tuple[int, ...]
+    frames: int
+
+    def chosen(self, faces: str | int | None) -> tuple[int, ...]:
+        """Of each track that is left by `choose_faces`, how many faces it has."""
+        if faces == "largest" and self.faces:
+            return (self.frames,)
+        return self.faces[: int(faces)] if faces not in (None, "all", "largest") else self.faces
 
 
 @dataclass(frozen=True)
@@ -46,11 +54,13 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Manifest:
-    """The document: of every file its size, when it changed, which of the specs, and the faces."""
+    """The document: of every file its size, when it changed, which of the specs, the faces of
+    each track, and how many frames have a face.
+    """
 
-    format: Literal[1]
+    format: Literal[2]
     specs: tuple[FaceSpec, ...]
-    files: dict[str, tuple[int, int, _Count, tuple[_Count, ...]]]
+    files: dict[str, tuple[int, int, _Count, tuple[_Count, ...], _Count]]
 
     __pydantic_config__ = STRICT
 
@@ -79,7 +89,8 @@ def read_entries(root: str | Path, paths: Iterable[Path]) -> dict[Path, Entry | 
             except StoreError as error:
                 found[path] = error
                 continue
-            entry = Entry(video.spec, tuple(len(track) for track in video.tracks))
+            frames = {float(time) for track in video.tracks for time in track.times}
+            entry = Entry(video.spec, tuple(map(len, video.tracks)), len(frames))
             row = known[name] = _Row(state.st_size, state.st_mtime_ns, entry)
             fresh = True
         found[path] = row.entry
@@ -94,8 +105,8 @@ def _read(path: Path) -> dict[str, _Row]:
     try:
         content = read_json(_Manifest, path, StoreError)
         return {
-            name: _Row(size, changed, Entry(content.specs[spec], faces))
-            for name, (size, changed, spec, faces) in content.files.items()
+            name: _Row(size, changed, Entry(content.specs[spec], faces, frames))
+            for name, (size, changed, spec, faces, frames) in content.files.items()
         }
     except (StoreError, IndexError):
         return {}
@@ -104,7 +115,8 @@ def _read(path: Path) -> dict[str, _Row]:
 def _write(path: Path, rows: dict[str, _Row]) -> None:
     specs = tuple(dict.fromkeys(row.entry.spec for row in rows.values()))
     files = {
-        name: (row.size, row.changed, specs.index(row.entry.spec), row.entry.faces)
+        name: (row.size, row.changed, specs.index(entry.spec), entry.faces, entry.frames)
         for name, row in sorted(rows.items())
+        for entry in (row.entry,)
     }
-    write_text(path, to_json(_Manifest(1, specs, files), indent=None))
+    write_text(path, to_json(_Manifest(2, specs, files), indent=None))

@@ -8,7 +8,7 @@ from typing import Any
 
 from unmask.atomic import save_tensors, write_text
 from unmask.errors import ModelError, UsageError
-from unmask.models.bundle import BundleConfig, parse_config, BEST, read_checkpoint
+from unmask.models.bundle import BEST, BundleConfig, parse_config, read_checkpoint
 from unmask.training.learner import LearnerState
 
 HISTORY = "history.jsonl"

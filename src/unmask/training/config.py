@@ -47,6 +47,7 @@ class TrainConfig:
         synth: "none", or families of fakes (see unmask.synth), "all" or names separated by
             commas: every real window is met by a fake made of it, a new one every epoch.
         redrawers: folder of autoencoders for the family "redrawn".
+        calibrate: fit the scale and the thresholds of the decision on the val split at the end.
         keep: how many of the last epochs' checkpoints are kept; 0 keeps all.
         save_minutes: how often an unfinished epoch is saved.
         tensorboard: write the history for TensorBoard as well.
@@ -78,6 +79,7 @@ class TrainConfig:
     augment: Literal["none", "flip", "web", "strong"] = "none"
     synth: str = "none"
     redrawers: str = ""
+    calibrate: bool = False
     keep: int = 0
     save_minutes: float = 10.0
     tensorboard: bool = False
@@ -131,6 +133,7 @@ PRESETS = {
             frame_loss=1.0,
             augment="flip",
             pairs=True,
+            calibrate=True,
             keep=3,
         ),
         Decision(faces="all", smoothing=1, aggregate="max"),

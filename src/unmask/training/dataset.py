@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from unmask.corpora import VideoRecord, related
 from unmask.data import pt_file
+from unmask.data.choice import choose_faces
 from unmask.data.index import find_processed
 from unmask.data.manifest import read_entries
 from unmask.data.pt_file import ProcessedVideo, track_windows
@@ -53,6 +54,8 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
         split: "train", "val" or "test".
         short: what becomes of windows of fewer than sequence_length faces: "drop" leaves them
             out, "pad" keeps them under a mask.
+        faces: whose: "largest" of each frame, "all" people or the N most prominent, of those
+            that the files hold; None is all of these.
 
     Attributes:
         broken: errors of files that could not be read; their windows are left out.
@@ -62,10 +65,17 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
         CorpusError: no `.pt` file, no window, or files made with different settings.
     """
 
-    def __init__(self, root_dir: str | Path, split: str, short: str = "drop") -> None:
+    def __init__(
+        self,
+        root_dir: str | Path,
+        split: str,
+        short: str = "drop",
+        faces: str | int | None = None,
+    ) -> None:
         if short not in ("drop", "pad"):
             raise UsageError(f"short must be 'drop' or 'pad', not {short!r}")
         self._root = Path(root_dir)
+        self._faces = faces
         self.broken: list[StoreError] = []
         self._rows: list[tuple[VideoRecord, int]] = []
         specs: dict[FaceSpec, Path] = {}
@@ -76,7 +86,7 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
                 self.broken.append(entry)
                 continue
             specs.setdefault(entry.spec, record.path)
-            for number, (_, window) in enumerate(track_windows(entry.faces, entry.spec)):
+            for number, (_, window) in enumerate(track_windows(entry.chosen(faces), entry.spec)):
                 if short == "pad" or window.mask.all():
                     self._rows.append((record, number))
         folder = Path(root_dir) / split
@@ -156,7 +166,7 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
             StoreError: the file cannot be read any more.
         """
         record, number = self._rows[index]
-        video = pt_file.read(record.path)
+        video = self._read(record)
         if number >= len(video.windows):
             raise StoreError(
                 record.path, "holds fewer windows than manifest.json says; remove that"
@@ -185,8 +195,12 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
             StoreError: the file cannot be read any more.
         """
         record, number = self._rows[index]
-        video = pt_file.read(record.path)
+        video = self._read(record)
         return video.tracks[video.windows[number][0]]
+
+    def _read(self, record: VideoRecord) -> ProcessedVideo:
+        video = pt_file.read(record.path)
+        return video if self._faces is None else choose_faces(video, self._faces, record.path)
 
 
 class Loaders(NamedTuple):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unmask.atomic import replacing
 from unmask.data import pt_file
+from unmask.data.choice import choose_faces
 from unmask.data.pt_file import ProcessedVideo
 from unmask.data.windows import Window
 from unmask.device import autocast
@@ -37,11 +38,19 @@ class FeatureCache:
         net: whose backbone is frozen.
         precision: to encode in (see unmask.models.autocast).
         mirrored: keep the features of the mirrored faces as well.
+        faces: whose, see choose_faces.
     """
 
-    def __init__(self, folder: Path, net: DeepfakeNet, precision: str, mirrored: bool) -> None:
-        self._folder = folder / _digest(net, precision)
-        self._mirrored = mirrored
+    def __init__(
+        self,
+        folder: Path,
+        net: DeepfakeNet,
+        precision: str,
+        mirrored: bool,
+        faces: str | int = "all",
+    ) -> None:
+        self._folder = folder / _digest(net, precision, faces)
+        self._mirrored, self._faces = mirrored, faces
         for other in folder.glob("*"):
             if other != self._folder:
                 shutil.rmtree(other)
@@ -91,7 +100,8 @@ class FeatureCache:
     @torch.inference_mode()
     def _encode(self, path: Path, net: DeepfakeNet, precision: str) -> None:
         device, stamp = net.mean.device, _stamp(path)
-        crops = [torch.from_numpy(track.crops) for track in pt_file.read(path).tracks]
+        video = choose_faces(pt_file.read(path), self._faces, path)
+        crops = [torch.from_numpy(track.crops) for track in video.tracks]
         faces = torch.cat(crops).permute(0, 3, 1, 2)
         variants = [faces, faces.flip(-1)] if self._mirrored else [faces]
         features = []
@@ -108,8 +118,8 @@ def _stamp(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _digest(net: DeepfakeNet, precision: str) -> str:
-    digest = hashlib.sha256(f"{net.config.backbone} {precision}".encode())
+def _digest(net: DeepfakeNet, precision: str, faces: str | int) -> str:
+    digest = hashlib.sha256(f"{net.config.backbone} {precision} {faces}".encode())
     for name, tensor in sorted(net.cnn.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())

@@ -11,7 +11,7 @@ from unmask.face_spec import FaceSpec
 from unmask.synth import Forger, parse_families
 from unmask.synth.redrawers import load_redrawers
 from unmask.training.checkpoints import EpochContents
-from unmask.training.config import TrainConfig
+from unmask.training.config import RunConfig, TrainConfig
 from unmask.training.dataset import DeepfakeWindowDataset, Sample
 from unmask.training.distributed import Group
 from unmask.training.feature_cache import FeatureCache
@@ -26,7 +26,7 @@ class Feed:
 
     Args:
         data: the preprocessed tree.
-        settings: of the training.
+        config: of the run.
         group: the processes that train together.
 
     Attributes:
@@ -40,9 +40,9 @@ class Feed:
         CorpusError: no data, or data that cannot be trained on.
     """
 
-    def __init__(self, data: Path, settings: TrainConfig, group: Group) -> None:
-        self._group = group
-        train_set, val_set = _load_sets(data, settings)
+    def __init__(self, data: Path, config: RunConfig, group: Group) -> None:
+        self._group, settings = group, config.training
+        train_set, val_set = _load_sets(data, settings, config.decision.faces)
         self.spec: FaceSpec = train_set.spec
         self.paths = [*train_set.paths, *val_set.paths]
         self._windows = (
@@ -116,10 +116,10 @@ class Feed:
 
 
 def _load_sets(
-    data: Path, settings: TrainConfig
+    data: Path, settings: TrainConfig, faces: str | int
 ) -> tuple[DeepfakeWindowDataset, DeepfakeWindowDataset]:
     """The train and the val windows, checked against each other."""
-    sets = [DeepfakeWindowDataset(data, split, settings.short) for split in ("train", "val")]
+    sets = [DeepfakeWindowDataset(data, split, settings.short, faces) for split in ("train", "val")]
     for error in (error for dataset in sets for error in dataset.broken):
         log.warning("left out: %s", error)
     train_set, val_set = sets

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from unmask.errors import UsageError
 from unmask.evaluation import Report
+from unmask.models.bundle import WEIGHTS
 from unmask.training.checkpoints import (
     Epoch,
     best_epoch,
@@ -16,7 +17,7 @@ from unmask.training.checkpoints import (
 )
 from unmask.training.config import RunConfig, TrainConfig, make_config
 from unmask.training.distributed import process_group
-from unmask.training.finish import evaluate_best
+from unmask.training.finish import finish
 from unmask.training.run import OnStep, Run
 from unmask.training.signals import StoppedError, collect_signals
 
@@ -34,10 +35,10 @@ def train(
 ) -> Report | None:
     """Train on the train split, choose by the val split, evaluate the best on the test split.
 
-    Leaves in `out`: `model_epoch_N.pth` a full checkpoint an epoch, `best_model.pth` the best
-    weights alone, `config.json` what they are and with which settings, `history.jsonl` a line an
-    epoch, and `evaluation/`. The folder is a model for `Detector.from_pretrained`. Started by
-    torchrun, all processes train one network together.
+    Leaves in `out` a model for `unmask.load_model`: `config.json`, `model.safetensors`, and with
+    `calibrate` `calibration.json`; its `card.md` and `evaluation/`; and `model_epoch_N.pth` a full
+    checkpoint an epoch, `best_model.pth` the best weights alone, `history.jsonl` a line an epoch.
+    Started by torchrun, all processes train one network together.
 
     Args:
         data: a preprocessed tree.
@@ -60,6 +61,8 @@ def train(
     last = latest_checkpoint(out)
     if last and not resume:
         raise UsageError(f"{out} holds checkpoints: resume, or choose another folder")
+    if not last and (out / WEIGHTS).exists():
+        raise UsageError(f"{out} holds a model: choose another folder")
     with (
         process_group(device) as group,
         closing(Run(Path(data), config, group, out, last)) as run,
@@ -70,7 +73,7 @@ def train(
             _end_epoch(run, train_loss, out)
             if signals:
                 raise StoppedError(signals[0])
-    return evaluate_best(data, out, device) if group.main else None
+    return finish(data, out, config.training.calibrate, device) if group.main else None
 
 
 def is_finished(history: Sequence[Epoch], settings: TrainConfig) -> bool:

@@ -15,7 +15,8 @@ import torch
 from unmask.errors import ModelError, UnmaskError
 from unmask.evaluation.metrics import auc
 from unmask.models import DeepfakeNet, Logits
-from unmask.models.bundle import BundleConfig, Provenance
+from unmask.models.bundle import CARD, WEIGHTS, BundleConfig, Provenance
+from unmask.models.calibration import CALIBRATION
 from unmask.training.checkpoints import (
     Checkpoint,
     Epoch,
@@ -103,7 +104,7 @@ class Run:
         last: Path | None = None,
     ) -> None:
         self.settings, self.group, self._out = config.training, group, out
-        self.feed = Feed(data, config.training, group)
+        self.feed = Feed(data, config, group)
         facts = Provenance("", asdict(config.training))
         name = out.resolve().name if out else ""
         spec = self.feed.spec
@@ -116,9 +117,7 @@ class Run:
             if begun
             else initialise(net, config.training.weights)
         )
-        self.description = replace(
-            self.description, training=replace(facts, started_from=origin)
-        )
+        self.description = replace(self.description, training=replace(facts, started_from=origin))
         if self.settings.freeze_cnn or self.settings.freeze_stages:
             net.freeze_cnn(None if self.settings.freeze_cnn else self.settings.freeze_stages)
         steps = -(-self.feed.batches // self.settings.accumulate)
@@ -253,6 +252,8 @@ class Run:
     def _prepare(self, out: Path) -> None:
         """Write what is known already, and encode the faces if they need it only once."""
         if self.group.main:
+            for name in (WEIGHTS, CALIBRATION, CARD):  # of before, when it is trained further
+                (out / name).unlink(missing_ok=True)
             self.description.save(out)
         settings, learner, paths = self.settings, self.learner, self.feed.paths
         same = settings.augment in ("none", "flip") and settings.synth == "none"
@@ -260,7 +261,8 @@ class Run:
             return
         log.info("the backbone is frozen: the faces of %d files are encoded once", len(paths))
         mirrored = settings.augment == "flip"
-        cache = FeatureCache(out / "features", learner.net, learner.precision, mirrored)
+        faces = self.description.decision.faces
+        cache = FeatureCache(out / "features", learner.net, learner.precision, mirrored, faces)
         cache.fill(paths[self.group.rank :: self.group.world], learner.net, learner.precision)
         self.group.gather(None)  # nobody reads what another still writes
         self.feed.use(cache)
@@ -269,7 +271,7 @@ class Run:
 def _fixed(config: BundleConfig) -> dict[str, Any]:
     """What must not change within a run, as one flat dictionary."""
     flat = asdict(config.face_spec) | asdict(config.model) | config.training.settings
-    free = {"workers", "patience", "keep", "save_minutes", "tensorboard", "compile"}
+    free = {"workers", "patience", "keep", "save_minutes", "tensorboard", "compile", "calibrate"}
     if flat["schedule"] != "cosine":  # which ends with the last epoch
         free.add("epochs")
     return {key: value for key, value in flat.items() if key not in free}
