@@ -14,8 +14,10 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed
 	$(BIN)/python runs/demo.py --out demo
 
+# All of them, or e.g. ARGS='-m "not slow"'. Work is stolen at the end only: until then neighbours,
+# which share what they need, stay in one process.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

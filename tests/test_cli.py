@@ -16,6 +16,7 @@ from conftest import MakeClip, Unmask
 SCRIPT = Path(sys.executable).with_name("unmask")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["module", "script"])
 def test_a_process_of_its_own(name: str, clip: Path, model: Path) -> None:
     """The two entry points; the tests below call what these call."""
@@ -31,6 +32,7 @@ def test_a_process_of_its_own(name: str, clip: Path, model: Path) -> None:
     check_contract(judged)
 
 
+@pytest.mark.slow
 def test_the_road(tmp_path: Path, make_clip: MakeClip, unmask: Unmask) -> None:
     """Recordings -> fakes -> split -> faces -> model -> metrics -> verdict, verb by verb."""
     for number in range(6):
@@ -195,6 +197,7 @@ def test_one_video_becomes_one_pt(clip: Path, tmp_path: Path, unmask: Unmask) ->
     assert info["people"][0]["faces"] == 9
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_traceback(clip: Path, model: Path) -> None:
     command = f"{sys.executable} -m unmask predict {clip} --model {model} --format json | head -c 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)

@@ -30,6 +30,7 @@ def scores(path: Path, prefix: str, shift: float = 0.0) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_videos_and_their_faces_give_the_same_report(
     processed: Path, model: Path, tmp_path: Path
 ) -> None:
@@ -46,6 +47,7 @@ def test_videos_and_their_faces_give_the_same_report(
         assert "data:image/jpeg" in (tmp_path / out / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_fitting_on_another_split_or_file(processed: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = ["--goal", "eer", "--calibrate", "temperature", "--out", out]
@@ -65,6 +67,7 @@ def test_a_threshold_of_nought_is_a_threshold(tmp_path: Path) -> None:
     assert report(tmp_path / "out")["metrics"]["recall"] == 1
 
 
+@pytest.mark.slow
 def test_a_grid_is_in_the_report(processed: Path, model: Path, tmp_path: Path) -> None:
     raw, out = processed.parent / "split", tmp_path / "out"
     evaluate(raw, "--model", model, "--corrupt", "jpeg:5,h265:5", "--out", out)

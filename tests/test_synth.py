@@ -86,6 +86,7 @@ def test_the_tree_is_a_celeb_df_corpus(made: Path) -> None:
     assert {r.source for r in fakes} == {r.source for r in records if not r.label}
 
 
+@pytest.mark.slow
 def test_a_seed_makes_the_same_fakes_again(reals: Path, made: Path, tmp_path: Path) -> None:
     truth = read_table(made / "truth.jsonl")
     for folder, workers in (("again", 1), ("workers", 2)):

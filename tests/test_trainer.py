@@ -63,6 +63,7 @@ def command(data: Path, out: Path, **changes: Any) -> list[str]:
     return ["-m", "unmask", "train", str(data), "--out", str(out), *settings]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0.3, 1.0])
 def test_killed_and_resumed_is_as_if_never_interrupted(
     lab: Path, processed: Path, tmp_path: Path, after: float
@@ -97,6 +98,7 @@ def test_sigterm_finishes_the_step_and_saves(lab: Path, processed: Path, tmp_pat
     assert same(lab, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_all_processes_of_a_run_stops_it_cleanly(
     processed: Path, tmp_path: Path, number: int
@@ -210,6 +212,7 @@ def test_only_the_last_checkpoints_are_kept(lab: Path, processed: Path, tmp_path
     assert same(lab, tmp_path)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns_with_twice_the_batch(
     processed: Path, tmp_path: Path
 ) -> None:
@@ -439,6 +442,7 @@ def test_every_precision_learns(tmp_path: Path, precision: str) -> None:
     assert last < 0.8 * first
 
 
+@pytest.mark.slow
 def test_it_can_be_compiled(processed: Path, tmp_path: Path) -> None:
     if shutil.which("c++") is None:
         pytest.skip("torch.compile needs a C++ compiler")
