@@ -1,5 +1,6 @@
 """Which videos of a corpus show the same footage? Told by their faces."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -57,9 +58,9 @@ def find_footage(
         on_progress(finished, len(paths))
     empty = np.zeros((0, WIDTH), np.float32)
     groups = same_footage([found.get(path, empty) for path in paths])
-    names = {group: f"footage of {paths[group].stem}" for group in set(groups)}
-    shared = {group for group in groups if groups.count(group) > 1}
+    videos = Counter(groups)
+    names = {group: f"footage of {paths[group].stem}" for group in videos}
     return [
-        replace(record, footage=names[group]) if group in shared else record
+        replace(record, footage=names[group]) if videos[group] > 1 else record
         for record, group in zip(records, groups, strict=True)
     ], failed
