@@ -85,14 +85,14 @@ def test_a_grid_is_in_the_report(processed: Path, model: Path, tmp_path: Path) -
         (["SCORES", "--goal", "eer"], 2, "they take --fit"),
         (["SCORES", "--fit", "x.csv", "--goal", "eer", "--threshold", "0.3"], 2, "take either"),
         (["SCORES", "--fit", "x.csv", "--goal", "best"], 2, "a goal is accuracy"),
-        (["SCORES", "--fit", "NOWHERE.csv", "--goal", "eer"], 1, "cannot be read"),
+        (["SCORES", "--fit", "NOWHERE.csv", "--goal", "eer"], 1, "no such file"),
         (["SCORES", "--protocol", "mine"], 2, "unknown protocol 'mine'"),
         (["SCORES", "--corrupt", "jpeg"], 2, "takes videos and a model"),
         (["TREE", "--model", "MODEL", "--corrupt", "jpeg"], 2, "takes videos and a model"),
         (["TREE", "--model", "MODEL", "--corrupt", "fog"], 2, "no corruption 'fog'"),
         (["TREE", "--model", "MODEL", "--split", "holdout"], 1, "has no holdout split"),
         (["TREE", "--model", "MODEL", "--fit", "test", "--goal", "eer"], 2, "among those reported"),
-        (["SCORES", "--against", "NOWHERE.csv"], 1, "cannot be read"),
+        (["SCORES", "--against", "NOWHERE.csv"], 1, "no such file"),
     ],
 )
 def test_what_is_wrong_is_named(
