@@ -170,6 +170,9 @@ def test_a_path_that_leaves_its_folder_is_refused(tmp_path: Path, path: str) -> 
         read_table(table)
     assert (caught.value.path, str(Path(path)) in caught.value.cause) == (table, True)
     listed.write_text(f"path,label\na.mp4,real\n{path},fake\n")
+    if Path(path).is_absolute():  # of somebody's own list it is meant as it stands
+        assert read_corpus(listed)[1].path == Path(path)
+        return
     with pytest.raises(CorpusError, match="should be a") as caught:
         read_corpus(listed)
     assert caught.value.path == listed

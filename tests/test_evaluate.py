@@ -1,5 +1,6 @@
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,20 @@ def test_two_detectors_are_compared_on_what_both_have_scored() -> None:
         compare_scores(good, [ScoredVideo("other", 1, 0.5)])
     with pytest.raises(ValueError, match="v0 has another label"):
         compare_scores(good, videos([1 - label for label in labels], [0.5] * 80))
+
+
+def test_videos_of_one_name_are_told_apart_by_their_path() -> None:
+    """FaceForensics++ has a 000_003 of every method."""
+    mine = [
+        ScoredVideo("000_003", 1, 0.9, file="Deepfakes/000_003"),
+        ScoredVideo("000_003", 1, 0.2, file="Face2Face/000_003"),
+        ScoredVideo("000", 0, 0.4, file="youtube/000"),
+        ScoredVideo("003", 0, 0.1, file="youtube/003"),
+    ]
+    found = compare_scores(mine, mine[::-1])
+    assert (found.videos, found.bootstrap.difference) == (4, 0)
+    with pytest.raises(ValueError, match="several videos are named 000_003"):
+        compare_scores([replace(video, file=None) for video in mine], mine)
 
 
 def test_measures_have_intervals_and_failures_are_counted() -> None:

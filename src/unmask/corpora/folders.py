@@ -77,7 +77,9 @@ def matches_csv(path: Path) -> bool:
 
 
 def read_csv(path: Path) -> list[VideoRecord]:
-    """`path,label[,identity,source,method,split,segments]`; paths count from the CSV's folder.
+    """`path,label[,identity,source,method,split,segments]`.
+
+    A relative path counts from the CSV's folder and stays below it; an absolute one may be anywhere.
 
     A label is 0, 1, real or fake; identities and segments (`start-end`, seconds) are separated by
     semicolons.
@@ -87,7 +89,8 @@ def read_csv(path: Path) -> list[VideoRecord]:
     """
     records = []
     for row in documents.read_csv(_Row, path, CorpusError):
-        video = inside(path.parent, row.path, path)
+        given = Path(row.path)  # a whole path is meant as it stands
+        video = given if given.is_absolute() else inside(path.parent, given, path)
         records.append(
             VideoRecord(
                 path=video,

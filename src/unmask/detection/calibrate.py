@@ -57,7 +57,7 @@ def fit_calibration(
     return Calibration(
         temperature=scaled.temperature,
         offset=scaled.offset,
-        real_below=min(0.5, 1 - _exceeded_by(1 - scores[truth == 1], misses)),
+        real_below=min(0.5, _reached_by(scores[truth == 1], misses)),
         fake_above=max(0.5, _exceeded_by(scores[truth == 0], false_alarms)),
         segment_threshold=max(0.5, _exceeded_by(curve, false_alarms)),
         basis=Basis(
@@ -100,6 +100,11 @@ def _curve(scored: VideoLogits, decision: Decision) -> NDArray[np.float64]:
     """The scores of a video's faces."""
     prediction = decide(scored, decision, ModelId("", ""))
     return np.array([face.score for face in prediction.timeline])
+
+
+def _reached_by(scores: NDArray[np.float64], share: float) -> float:
+    """A threshold up to which at most this share of the scores lies."""
+    return max(0.0, float(np.nextafter(np.sort(scores)[int(share * len(scores))], -1)))
 
 
 def _exceeded_by(scores: NDArray[np.float64], share: float) -> float:
