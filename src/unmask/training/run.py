@@ -104,17 +104,16 @@ class Run:
     ) -> None:
         self.settings, self.group, self._out = config.training, group, out
         self.feed = Feed(data, config.training, group)
-        facts = {"started_from": "", "settings": asdict(config.training)}
-        name = out.resolve().name if out else ""
-        self.description = config_dict(name, config.model, self.feed.spec, config.decision, facts)
-        begun = self._begun(last) if last else None
+        begun = self._begun(last, config) if last else None
         torch.manual_seed(config.training.seed)
         net = DeepfakeNet(config.model)
-        facts["started_from"] = (
-            begun.config["training"]["started_from"]
-            if begun
-            else initialise(net, config.training.weights)
-        )
+        if begun:
+            origin = begun.config["training"].get("started_from", "unknown weights")
+        else:
+            origin = initialise(net, config.training.weights)
+        facts = {"started_from": origin, "settings": asdict(config.training)}
+        name = out.resolve().name if out else ""
+        self.description = config_dict(name, config.model, self.feed.spec, config.decision, facts)
         if self.settings.freeze_cnn or self.settings.freeze_stages:
             net.freeze_cnn(None if self.settings.freeze_cnn else self.settings.freeze_stages)
         steps = -(-self.feed.batches // self.settings.accumulate)
@@ -208,7 +207,7 @@ class Run:
             position = replace(self.position, batches=batches, loss=loss, windows=windows)
             save_unfinished(self._out, replace(self.checkpoint(), position=position))
 
-    def _begun(self, path: Path) -> Checkpoint | None:
+    def _begun(self, path: Path, config: RunConfig) -> Checkpoint | None:
         """The checkpoint to go on from, if it is of this run.
 
         An unfinished epoch of other windows or processes is begun again, since what it has seen
@@ -219,7 +218,12 @@ class Run:
             ModelError: it is of another run, or cannot be read.
         """
         found = read_state(path)
-        before, now = _fixed(found.config), _fixed(self.description)
+        try:
+            settings = found.config["training"]["settings"]
+            before = _fixed(found.config["faces"], found.config["model"], settings)
+        except (KeyError, TypeError) as error:
+            raise ModelError(path, f"cannot be resumed: {error}") from error
+        now = _fixed(asdict(self.feed.spec), asdict(config.model), asdict(config.training))
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:
             raise ModelError(path, f"trained with another {', '.join(changed)}: not to be resumed")
@@ -262,9 +266,11 @@ class Run:
         self.feed.use(cache)
 
 
-def _fixed(description: dict[str, Any]) -> dict[str, Any]:
+def _fixed(
+    faces: dict[str, Any], model: dict[str, Any], settings: dict[str, Any]
+) -> dict[str, Any]:
     """What must not change within a run, as one flat dictionary."""
-    flat = description["faces"] | description["model"] | description["training"]["settings"]
+    flat = faces | model | settings
     free = {"workers", "patience", "keep", "save_minutes", "tensorboard", "compile"}
     if flat["schedule"] != "cosine":  # which ends with the last epoch
         free.add("epochs")
