@@ -149,7 +149,7 @@ def test_one_bad_video_does_not_stop_the_others(
         (["train", "EMPTY", "--out", "OUT", "--set", "x=1"], 2, "unknown setting 'x'"),
         (["train", "EMPTY", "--out", "OUT", "--preset", "x"], 2, "unknown preset"),
         (["evaluate", "EMPTY"], 2, "name one with --model"),
-        (["evaluate", "TEXT"], 1, "no scores"),
+        (["evaluate", "TEXT"], 1, "Invalid JSON"),
         (["info", "TEXT"], 1, "not a video"),
         (["fly"], 2, "No such command"),
     ],

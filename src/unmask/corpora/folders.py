@@ -79,7 +79,7 @@ def matches_csv(path: Path) -> bool:
 def read_csv(path: Path) -> list[VideoRecord]:
     """`path,label[,identity,source,method,split,segments]`.
 
-    A relative path counts from the CSV's folder and stays below it; an absolute one may be anywhere.
+    A relative path counts from the CSV's folder and stays below it; an absolute one is free.
 
     A label is 0, 1, real or fake; identities and segments (`start-end`, seconds) are separated by
     semicolons.

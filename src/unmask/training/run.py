@@ -105,11 +105,7 @@ class Run:
     ) -> None:
         self.settings, self.group, self._out = config.training, group, out
         self.feed = Feed(data, config, group)
-        facts = Provenance("", asdict(config.training))
-        name = out.resolve().name if out else ""
-        spec = self.feed.spec
-        self.description = BundleConfig(name, config.model, spec, config.decision, facts)
-        begun = self._begun(last) if last else None
+        begun = self._begun(last, config) if last else None
         torch.manual_seed(config.training.seed)
         net = DeepfakeNet(config.model)
         origin = (
@@ -117,7 +113,7 @@ class Run:
             if begun
             else initialise(net, config.training.weights)
         )
-        self.description = replace(self.description, training=replace(facts, started_from=origin))
+        self.description = self._describe(config, out, origin)
         if self.settings.freeze_cnn or self.settings.freeze_stages:
             net.freeze_cnn(None if self.settings.freeze_cnn else self.settings.freeze_stages)
         steps = -(-self.feed.batches // self.settings.accumulate)
@@ -211,7 +207,13 @@ class Run:
             position = replace(self.position, batches=batches, loss=loss, windows=windows)
             save_unfinished(self._out, replace(self.checkpoint(), position=position))
 
-    def _begun(self, path: Path) -> Checkpoint | None:
+    def _describe(self, config: RunConfig, out: Path | None, origin: str) -> BundleConfig:
+        """What stands in `config.json`."""
+        facts = Provenance(origin, asdict(config.training))
+        name = out.resolve().name if out else ""
+        return BundleConfig(name, config.model, self.feed.spec, config.decision, facts)
+
+    def _begun(self, path: Path, config: RunConfig) -> Checkpoint | None:
         """The checkpoint to go on from, if it is of this run.
 
         An unfinished epoch of other windows or processes is begun again, since what it has seen
@@ -222,7 +224,7 @@ class Run:
             ModelError: it is of another run, or cannot be read.
         """
         found = read_state(path)
-        before, now = _fixed(found.config), _fixed(self.description)
+        before, now = _fixed(found.config), _fixed(self._describe(config, None, ""))
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:
             raise ModelError(path, f"trained with another {', '.join(changed)}: not to be resumed")
