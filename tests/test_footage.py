@@ -10,11 +10,12 @@ import pytest
 from conftest import Image, MakeClip, random_video
 
 from unmask.corpora import VideoRecord, drop_leaks, find_leaks, read_corpus, split_records
-from unmask.data import pt_file
+from unmask.data import fingerprints, pt_file
 from unmask.data.fingerprints import find_footage, fingerprint
 from unmask.data.pt_file import ProcessedVideo
+from unmask.errors import InternalError
 from unmask.faces import FaceTrack, duplicates
-from unmask.faces.duplicates import same_footage
+from unmask.faces.duplicates import Fingerprints, describe, same_footage
 from unmask.video.corruption import Corruption
 from unmask.video.reader import Frame
 
@@ -56,6 +57,21 @@ def test_one_that_cannot_be_read_is_said_and_the_others_compared(tree: Path) -> 
     (tree / "train/fake/c.pt").write_bytes(b"no tensor")
     records, failed = find_footage(read_corpus(tree))
     assert [outcome.item.stem for outcome in failed] == ["c"]
+    assert [r.path.stem for r in records if r.footage] == ["a", "b"]
+
+
+def test_a_bug_at_one_file_is_said_and_the_others_compared(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def buggy(crops: list[Image]) -> Fingerprints:
+        if len(crops) == 5:  # c and d
+            raise ZeroDivisionError
+        return describe(crops)
+
+    monkeypatch.setattr(fingerprints, "describe", buggy)
+    records, failed = find_footage(read_corpus(tree))
+    assert sorted(outcome.item.stem for outcome in failed) == ["c", "d"]
+    assert all(isinstance(outcome.error, InternalError) for outcome in failed)
     assert [r.path.stem for r in records if r.footage] == ["a", "b"]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unmask import make_fakes
 from unmask.corpora import read_corpus, read_table
-from unmask.errors import CorpusError, UsageError
+from unmask.errors import CorpusError, InternalError, UsageError
 from unmask.synth import FAMILIES, tree
 from unmask.synth.tree import SynthSettings
 from unmask.video.encoder import Codec, Encoder
@@ -132,6 +132,21 @@ def test_a_clip_without_a_face_makes_no_fake(tmp_path: Path, make_clip: MakeClip
     (tmp_path / "none").mkdir()
     with pytest.raises(CorpusError, match="holds no videos"):
         make_fakes(tmp_path / "none", tmp_path / "out")
+
+
+def test_a_bug_at_one_recording_does_not_end_the_run(
+    tmp_path: Path, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def buggy(path: Path, *rest: object) -> int:
+        raise ZeroDivisionError
+
+    clip = make_clip(tmp_path / "in" / "face.mp4", 1)
+    monkeypatch.setattr(tree, "encode", buggy)
+    report = make_fakes(tmp_path / "in", tmp_path / "out")
+    assert report.fakes == []
+    (error,) = report.failed
+    assert isinstance(error, InternalError)
+    assert error.path == clip
 
 
 def test_fakes_are_never_taken_for_recordings(reals: Path, tmp_path: Path) -> None:
