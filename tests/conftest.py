@@ -122,6 +122,14 @@ def model(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Path:
     return folder
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """For comparisons whose bounds hold for the order in which two threads sum."""
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(CORES)
+
+
 @dataclass(frozen=True)
 class Done:
     """What a command leaves, as of a process."""

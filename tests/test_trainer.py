@@ -214,6 +214,7 @@ def test_only_the_last_checkpoints_are_kept(lab: Path, processed: Path, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_threads")
 def test_two_processes_learn_what_one_learns_with_twice_the_batch(
     processed: Path, tmp_path: Path
 ) -> None:
@@ -234,6 +235,7 @@ def test_two_processes_learn_what_one_learns_with_twice_the_batch(
 
 
 class TestFeatureCache:
+    @pytest.mark.usefixtures("two_threads")
     def test_it_changes_nothing(self, processed: Path, tmp_path: Path) -> None:
         frozen = config(freeze_cnn=True, augment="none", precision="float32")
 
