@@ -30,7 +30,7 @@ from unmask.video.encoder import encode
 
 # Each of pytest-xdist's workers takes its share of the cores, and so do the processes it starts.
 CORES = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
-os.environ.setdefault("OMP_NUM_THREADS", str(CORES))
+os.environ["OMP_NUM_THREADS"] = str(CORES)  # a worker would have its parent's otherwise
 torch.set_num_threads(CORES)
 threadpool_limits(CORES)
 cv2.setNumThreads(CORES)
@@ -120,6 +120,12 @@ def model(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Path:
     folder = tmp_path_factory.mktemp("model")
     save_bundle(folder, bundle)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def own_share_of_the_cores() -> None:
+    """Whatever the tests before have left: results to the last bit hang on it."""
+    torch.set_num_threads(CORES)
 
 
 @pytest.fixture

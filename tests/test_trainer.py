@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, random_video
+from conftest import CORES, TINY, random_video
 from test_train import SETTINGS, config, weights
 
 from unmask.data import pt_file
@@ -44,6 +44,7 @@ LAB = {
 def lab(processed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run with everything switched on."""
     out = tmp_path_factory.mktemp("lab") / "out"
+    torch.set_num_threads(CORES)
     train(processed, out, config(**LAB))
     return out
 
