@@ -2,7 +2,6 @@
 
 import glob
 from pathlib import Path
-from typing import IO
 
 import click
 
@@ -36,47 +35,20 @@ def predict(
     device: str,
 ) -> int:
     """Judge videos, preprocessed .pt files, folders of them, or globs."""
-    from unmask.atomic import write_text
-    from unmask.detection import writers
     from unmask.detection.detector import Detector
-    from unmask.detection.prediction import Prediction
-    from unmask.errors import FileError
+    from unmask.detection.writers import PredictionWriter
     from unmask.video.reader import Limits
 
     inputs = [found for path in paths for found in _expand(path)]
-    detector = Detector.from_pretrained(
-        model, faces=faces, device=device, limits=Limits(timeout=timeout)
-    )
-    move = options.progress("predict", quiet)
-    done: list[Prediction] = []
-    stream: IO[str] | None = None
-    try:
-        stream = click.open_file(output or "-", "w") if form == "jsonl" else None
-        for prediction in detector.predict(inputs):
-            done.append(prediction)
-            move(len(done), len(inputs))
-            if stream is not None:
-                stream.write(writers.as_jsonl(prediction))
-                stream.flush()
-            elif form == "text" and output is None:
-                click.echo(writers.as_text(prediction), nl=False)
-    except OSError as error:
-        raise FileError(output or "standard output", f"cannot be written: {error}") from error
-    finally:  # an interrupt keeps what is finished
-        if stream is not None and output is not None:
-            stream.close()
-        if done and form != "jsonl" and not (form == "text" and output is None):
-            if form == "json":
-                text = writers.as_json(done)
-            elif form == "csv":
-                text = writers.as_csv(done)
-            else:
-                text = "".join(map(writers.as_text, done))
-            if output is None:
-                click.echo(text, nl=False)
-            else:
-                write_text(output, text)
-    failed = [p for p in done if p.verdict == "failed"]
+    limits = Limits(timeout=timeout)
+    detector = Detector.from_pretrained(model, faces=faces, device=device, limits=limits)
+    move, failed = options.progress("predict", quiet), []
+    with PredictionWriter(form, output) as writer:
+        for number, prediction in enumerate(detector.predict(inputs), 1):
+            writer.add(prediction)
+            if prediction.verdict == "failed":
+                failed.append(prediction)
+            move(number, len(inputs))
     for prediction in failed:
         click.echo(f"unmask: {prediction.video}: {prediction.reason}", err=True)
     return 1 if failed else 0

@@ -240,42 +240,49 @@ def report_text(report: Report) -> str:
         wrong = report.metrics_failures_wrong
         lines.append(f"  as wrong {wrong.accuracy:.4f} accuracy, {_auc(wrong.auc_roc)}")
     if report.goal or report.calibration:
-        fitted = f"threshold {m.threshold:.4f} for {report.goal}" if report.goal else ""
-        c = report.calibration
-        how = "" if c is None else f"{c.method} calibration on {c.videos} videos"
-        if c is not None and c.method == "temperature":
-            how += f", T = {c.temperature:.3f}"
-        lines.append("fitted on other videos: " + "; ".join(filter(None, (fitted, how))))
+        lines.append(f"fitted on other videos: {_fitted(report)}")
     if report.localisation is not None:
         ap = report.localisation.average_precision
         found = ", ".join(f"AP@{iou:g} {_number(value)}" for iou, value in ap.items())
         frames = report.localisation.frame_auc
         lines.append(f"segments   {found}, AUC of frames in partly faked {_number(frames)}")
     if report.comparison is not None:
-        d, low, high = (
-            report.comparison.bootstrap.difference,
-            report.comparison.bootstrap.interval.low,
-            report.comparison.bootstrap.interval.high,
-        )
-        between = "no interval" if low is None else f"95 % from {low:+.4f} to {high:+.4f}"
-        lines.append(
-            f"difference {d:+.4f} of the AUC on {report.comparison.videos} videos, {between}, "
-            f"p = {report.comparison.bootstrap.p_value:.4f} (paired bootstrap), "
-            f"{report.comparison.delong.p_value:.4f} (DeLong)"
-        )
+        lines.append(f"difference {_compared(report.comparison)}")
     if report.protocol is not None:
-        p = report.protocol
-        lines.append(
-            f"protocol   {p.name}: video {_auc(p.video_auc.value)}, "
-            f"frame {_auc(p.frame_auc.value)} ({p.protocol.frames} frames a video)"
-        )
-        lines += [f"           deviates: {deviation}" for deviation in p.deviations]
+        lines += _followed(report.protocol)
     for cell in report.robustness:
         name = f"{cell.kind} {cell.level}" if cell.level else "clean"
         lines.append(
             f"{name:12} {cell.parameter:12} {_auc(cell.auc_roc)}, {cell.failed} without a score"
         )
     return "\n".join(lines) + "\n"
+
+
+def _fitted(report: Report) -> str:
+    threshold = f"threshold {report.metrics.threshold:.4f} for {report.goal}" if report.goal else ""
+    c = report.calibration
+    scale = "" if c is None else f"{c.method} calibration on {c.videos} videos"
+    if c is not None and c.method == "temperature":
+        scale += f", T = {c.temperature:.3f}"
+    return "; ".join(filter(None, (threshold, scale)))
+
+
+def _compared(comparison: Comparison) -> str:
+    found, interval = comparison.bootstrap, comparison.bootstrap.interval
+    low, high = interval.low, interval.high
+    between = "no interval" if low is None else f"95 % from {low:+.4f} to {high:+.4f}"
+    return (
+        f"{found.difference:+.4f} of the AUC on {comparison.videos} videos, {between}, "
+        f"p = {found.p_value:.4f} (paired bootstrap), {comparison.delong.p_value:.4f} (DeLong)"
+    )
+
+
+def _followed(p: ProtocolResult) -> list[str]:
+    return [
+        f"protocol   {p.name}: video {_auc(p.video_auc.value)}, "
+        f"frame {_auc(p.frame_auc.value)} ({p.protocol.frames} frames a video)",
+        *(f"           deviates: {deviation}" for deviation in p.deviations),
+    ]
 
 
 def _auc(value: float | None) -> str:
