@@ -18,6 +18,7 @@ from unmask.detection.decide import video_confidence
 from unmask.detection.evaluate import EvaluateOptions, evaluate
 from unmask.detection.scores import TrackLogits, VideoLogits
 from unmask.errors import StoreError, UsageError
+from unmask.evaluation.metrics import choose_threshold
 from unmask.face_spec import FaceSpec
 from unmask.models import Bundle, Decision
 
@@ -164,3 +165,15 @@ def test_decisions_must_make_sense() -> None:
     ]  # fmt: skip
     logits = np.array([-800.0, 0.0, 800.0])
     assert Decision(temperature=2, offset=0).probability(logits).tolist() == [0, 0.5, 1]
+
+
+def test_a_goal_alone_chooses_the_threshold_on_the_scale_that_is_used(
+    processed: Path, model: Path, tmp_path: Path
+) -> None:
+    report = evaluate(processed, model, tmp_path, EvaluateOptions(fit="train", goal="accuracy"))
+    paths = sorted(processed.glob("train/*/*.pt"))
+    labels = np.array([int(path.parent.name == "Celeb-synthesis") for path in paths])
+    scores = [prediction.confidence for prediction in load_model(model).predict(paths)]
+    wanted = choose_threshold(labels, np.array(scores, dtype=float), "accuracy")
+    assert report.metrics.threshold == pytest.approx(wanted, abs=1e-9)
+    assert report.calibration is None

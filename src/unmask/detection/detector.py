@@ -27,7 +27,7 @@ from unmask.errors import FileError, InternalError, StoreError
 from unmask.face_spec import FaceSpec
 from unmask.faces import FaceCrop
 from unmask.faces.tracks import parse_faces
-from unmask.models import Bundle, Calibration, find_model, folded, load_bundle
+from unmask.models import Bundle, Calibration, Decision, find_model, folded, load_bundle
 from unmask.parallel import batched, threaded
 from unmask.video.corruption import Corruption
 from unmask.video.reader import Limits
@@ -112,10 +112,15 @@ class Detector:
         return other
 
     def calibrated(self, calibration: Calibration) -> Self:
-        """The same detector with another calibration."""
-        other = copy(self)
+        """The same detector with another calibration, which its bundle carries from now on."""
+        other = self.deciding(calibration.applied(self.decision))
         other.bundle = replace(self.bundle, calibration=calibration)
-        other.decision = calibration.applied(self.decision)
+        return other
+
+    def deciding(self, decision: Decision) -> Self:
+        """The same detector with another decision, of the same faces."""
+        other = copy(self)
+        other.decision = decision
         return other
 
     @overload

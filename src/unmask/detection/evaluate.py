@@ -19,7 +19,7 @@ from unmask.evaluation import Report, ScoredVideo, make_report, read_scores, wri
 from unmask.evaluation.fitting import Fitting, ScoreCalibration, fit_scores
 from unmask.evaluation.metrics import check_goal, choose_threshold
 from unmask.evaluation.protocols import find_protocol
-from unmask.models import Calibration, save_bundle
+from unmask.models import Calibration, Decision, save_bundle
 from unmask.video.corruption import Corruption, grid
 from unmask.video.reader import Limits
 
@@ -190,40 +190,63 @@ def _fitted(
             f"--fit {options.fit}: {len(shared)} of its videos are among those reported "
             f"({shared[0].path.name}): fit on another split"
         )
+    scored, labels = score_labelled(detector, records, move)
+    goal, fitting = options.goal, Fitting(goal=options.goal)
     try:
-        calibration, videos = calibrate_on(detector, records, options.fit, options.goal, move)
+        if options.calibrate:
+            where = f"the {options.fit} split"
+            calibration = fit_calibration(scored, labels, detector.decision, where)
+            if goal is not None:
+                limit = _threshold(scored, labels, calibration.applied(detector.decision), goal)
+                calibration = replace(
+                    calibration,
+                    fake_above=limit,
+                    real_below=min(calibration.real_below, limit),
+                    basis=replace(calibration.basis, fake_above=f"chosen for {goal}"),
+                )
+            detector = detector.calibrated(calibration)
+            fitting = replace(fitting, calibration=_scale(calibration))
+        elif goal is not None:
+            decision = detector.decision
+            limit = _threshold(scored, labels, decision, goal)
+            lower = min(decision.real_below, limit)
+            detector = detector.deciding(replace(decision, fake_above=limit, real_below=lower))
     except ValueError as error:
         raise UsageError(f"--fit {options.fit}: {error}") from error
-    kind = options.calibrate
-    if kind is None:  # the threshold alone
-        decision = detector.decision
-        calibration = replace(calibration, temperature=decision.temperature, offset=decision.offset)
-    scale = ScoreCalibration(
+    return detector, replace(fitting, threshold=detector.decision.fake_above)
+
+
+def _scale(calibration: Calibration) -> ScoreCalibration:
+    """For the report."""
+    videos = calibration.basis.reals + calibration.basis.fakes
+    return ScoreCalibration(
         "temperature", calibration.temperature, (), (), videos, calibration.offset
     )
-    fitting = Fitting(scale if kind else None, calibration.fake_above, options.goal)
-    return detector.calibrated(calibration), fitting
 
 
-def calibrate_on(
+def _threshold(
+    scored: Sequence[VideoLogits], labels: Sequence[int], decision: Decision, goal: str
+) -> float:
+    """What serves a goal best on the confidences that this decision gives."""
+    found = [video_confidence(video, decision) for video in scored]
+    known = [(label, c) for label, c in zip(labels, found, strict=True) if c is not None]
+    limit = choose_threshold(
+        np.array([label for label, _ in known]), np.array([c for _, c in known]), goal
+    )
+    return min(1.0, max(0.0, limit))
+
+
+def score_labelled(
     detector: Detector,
     records: Sequence[VideoRecord],
-    name: str,
-    goal: str | None = None,
     move: Move = lambda finished, total: None,
-) -> tuple[Calibration, int]:
-    """A calibration fitted on labelled videos, and how many of them had a score.
+) -> tuple[list[VideoLogits], list[int]]:
+    """The raw scores and labels of the videos that can be used; the others are named.
 
     Args:
         detector: its scale and thresholds play no part.
         records: the videos.
-        name: of them, for the record.
-        goal: what `fake_above` is chosen for, see choose_threshold; None is the usual share of
-            false alarms.
         move: called with (finished, total).
-
-    Raises:
-        ValueError: a class is missing.
     """
     scored: list[VideoLogits] = []
     labels: list[int] = []
@@ -234,22 +257,7 @@ def calibrate_on(
         except FileError as error:
             log.warning("no score: %s", error)
         move(number, len(records))
-    calibration = fit_calibration(scored, labels, detector.decision, f"the {name} split")
-    if goal is not None:
-        decision = calibration.applied(detector.decision)
-        known = [
-            (label, video_confidence(video, decision))
-            for video, label in zip(scored, labels, strict=True)
-        ]
-        truth, confidences = zip(*[(y, c) for y, c in known if c is not None], strict=True)
-        limit = choose_threshold(np.array(truth), np.array(confidences), goal)
-        calibration = replace(
-            calibration,
-            fake_above=limit,
-            real_below=min(calibration.real_below, limit),
-            basis=replace(calibration.basis, fake_above=f"chosen for {goal}"),
-        )
-    return calibration, len(scored)
+    return scored, labels
 
 
 def _warn(videos: Sequence[ScoredVideo]) -> None:

@@ -4,8 +4,9 @@ import logging
 from pathlib import Path
 
 from unmask.corpora import VideoRecord
+from unmask.detection.calibrate import fit_calibration
 from unmask.detection.detector import Detector
-from unmask.detection.evaluate import EvaluateOptions, calibrate_on, evaluate, save_with_card
+from unmask.detection.evaluate import EvaluateOptions, evaluate, save_with_card, score_labelled
 from unmask.detection.scoring import labelled_videos
 from unmask.errors import CorpusError
 from unmask.evaluation import Report
@@ -42,7 +43,9 @@ def finish(data: str | Path, out: str | Path, calibrate: bool, device: str) -> R
 
 def _calibrated(detector: Detector, videos: list[VideoRecord]) -> Detector:
     try:
-        return detector.calibrated(calibrate_on(detector, videos, "val")[0])
+        scored, labels = score_labelled(detector, videos)
+        calibration = fit_calibration(scored, labels, detector.decision, "the val split")
+        return detector.calibrated(calibration)
     except ValueError as error:
         log.warning("not calibrated: %s", error)
         return detector
