@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import random_video
-from numpy.typing import NDArray
 
 from unmask import DeepfakeWindowDataset, create_dataloaders
 from unmask.corpora import VideoRecord, write_table
@@ -17,8 +17,8 @@ from unmask.data.windows import Window
 from unmask.errors import CorpusError, StoreError, UsageError
 from unmask.face_spec import FaceSpec
 from unmask.faces import FaceTrack
-from unmask.synth import Forger
-from unmask.training.dataset import Sample
+from unmask.synth import Forged, Forger
+from unmask.training.degrade import Degradation
 from unmask.training.loader import TrainingWindows
 from unmask.training.sampler import Draw
 
@@ -113,34 +113,89 @@ def test_bad_trees_are_named(tree: Path) -> None:
         DeepfakeWindowDataset(tree, "test")
 
 
-@pytest.mark.parametrize("families", [["self-blending", "face swap"], ["face swap"]])
-def test_every_real_window_is_met_by_a_fake_of_it(processed: Path, families: list[str]) -> None:
+@pytest.mark.parametrize("augment", ["flip", "strong"])
+def test_every_real_window_is_met_by_a_fake_of_it(processed: Path, augment: str) -> None:
     dataset = DeepfakeWindowDataset(processed, "train")
-    reals, count = dataset.labels.count(0), len(dataset)
-    windows = TrainingWindows(dataset, "flip", forger=Forger(families))
-    assert len(windows) == len(windows.labels) == len(windows.recordings) == count + reals
+    forger = Forger(["self-blending", "face swap"])
+    windows = TrainingWindows(dataset, augment, 48 if augment == "strong" else 0, forger=forger)
+    reals = [k for k, label in enumerate(dataset.labels) if not label]
+    assert len(windows) == len(windows.labels) == len(reals)
+    assert windows.recordings == [dataset.recordings[k] for k in reals]
     changed = 0
-    for number, real in enumerate(k for k in range(count) if not dataset.labels[k]):
-        forged = count + number
-        assert windows.labels[forged] == 1
-        assert windows.recordings[forged] == windows.recordings[real]
-        first, again, later, plain = (
-            windows[Draw(index, (0, epoch, real))]
-            for index, epoch in ((forged, 1), (forged, 1), (forged, 2), (real, 1))
-        )
-        assert isinstance(first, Sample)
-        assert isinstance(again, Sample)
-        assert isinstance(later, Sample)
-        assert isinstance(plain, Sample)
-        assert torch.equal(first.faces, again.faces)
-        assert not torch.equal(first.faces, later.faces)
-        assert first.clip_label.item() == 1
-        assert plain.clip_label.item() == 0
+    for index in range(len(windows)):
+        first, again, later = (windows[Draw(index, (0, epoch, index))] for epoch in (1, 1, 2))
+        assert isinstance(first, list)
+        assert isinstance(again, list)
+        assert isinstance(later, list)
+        real, fake = first
+        assert (real.clip_label.item(), fake.clip_label.item()) == (0, 1)
+        assert torch.equal(fake.faces, again[1].faces)
+        assert not torch.equal(fake.faces, later[1].faces)
+        size = 48 if augment == "strong" else dataset.spec.image_size
+        assert fake.faces.shape[-2:] == (size, size)
+        assert not real.cells.any()
+        assert not real.frame_labels.any()
+        assert torch.equal(fake.cells.flatten(1).any(dim=1), fake.frame_labels > 0)
         # Augmented alike: the frames that are not altered are the same.
-        differs = (first.faces != plain.faces).flatten(1).any(dim=1)
-        assert not differs[first.frame_labels == 0].any()
+        differs = (fake.faces != real.faces).flatten(1).any(dim=1)
+        if augment == "flip":  # a codec has a memory
+            assert not differs[fake.frame_labels == 0].any()
         changed += int(differs.any())
-    assert changed >= reals - 1
+    assert changed >= len(reals) - 1
+
+
+def test_the_map_of_a_fake_shows_where_it_differs(processed: Path) -> None:
+    """Cells move with the picture, cropped and mirrored as it is."""
+    dataset = DeepfakeWindowDataset(processed, "train")
+    index = dataset.labels.index(0)
+    size = dataset.spec.image_size
+
+    def forge(track: FaceTrack, window: Window) -> Forged:
+        real = np.full((window.stop - window.start, 3, size, size), 100, np.uint8)
+        fake, masks = real.copy(), np.zeros(real[:, 0].shape, np.uint8)
+        fake[..., : size // 2, : size // 4] = 200
+        masks[:, : size // 2, : size // 4] = 255
+        return Forged(real, fake, masks)
+
+    for seed in range(8):
+        change = replace(Degradation.draw(np.random.default_rng(seed), 64, size), steps=())
+        real, fake = dataset.pair(index, change, forge)
+        lighter = (fake.faces.float() - real.faces)[:, 0] / 100
+        seen = F.adaptive_avg_pool2d(lighter, fake.cells.shape[-1])
+        assert torch.allclose(seen, fake.cells, atol=0.1)
+
+
+def test_true_fakes_stand_beside_their_recording_or_a_real_one(tmp_path: Path) -> None:
+    """One fake of recording a; one of nobody's, which may be borrowed; one without its window."""
+    records = []
+    for seed, (name, label, source, frames) in enumerate(
+        [("a", 0, "a", 8), ("b", 0, "b", 8), ("x", 1, "a", 8), ("y", 1, None, 8), ("z", 1, "b", 40)]
+    ):
+        category = ("real", "fake")[label]
+        path = tmp_path / "train" / category / f"{name}.pt"
+        pt_file.write(path, random_video([frames], seed))
+        records.append(VideoRecord(path, label, category, (), source, name if label else None))
+    write_table(tmp_path / "videos.jsonl", records)
+    dataset = DeepfakeWindowDataset(tmp_path, "train")
+    assert dataset.labels == [1] * 9 + [0] * 2
+    reals = {"a": dataset.sample(9), "b": dataset.sample(10)}
+    windows = TrainingWindows(dataset, "none", forger=Forger(["self-blending"]), true_fakes=1.0)
+    assert len(windows) == 2
+    fakes = {s: dataset.sample(k) for k, s in enumerate(dataset.methods) if s}
+    kinds = set()
+    for epoch in range(60):
+        got = windows[Draw(0, (0, epoch, 0))]
+        assert isinstance(got, list)
+        real, fake = got
+        assert (real.clip_label.item(), fake.clip_label.item()) == (0, 1)
+        assert not real.cells.any()
+        paired = bool(fake.cells.isnan().all())
+        kinds.add(paired)
+        if torch.equal(fake.faces, fakes["x"].faces):
+            assert paired
+            assert torch.equal(real.faces, reals["a"].faces)
+        assert paired or (fake.cells.any() and not fake.cells.isnan().any())
+    assert kinds == {True, False}
 
 
 def test_a_swap_takes_the_face_of_another_person(tmp_path: Path) -> None:
@@ -162,17 +217,17 @@ def test_a_swap_takes_the_face_of_another_person(tmp_path: Path) -> None:
     class Recorder(Forger):
         def forge(
             self, track: FaceTrack, window: Window, other: FaceTrack | None, rng: Any
-        ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        ) -> Forged:
             assert other is not None
             taken.append((track.crops[0, 0, 0].tolist(), other.crops[0, 0, 0].tolist()))
-            faces = track.crops[window.start : window.stop].transpose(0, 3, 1, 2)
-            return faces.copy(), np.ones(len(faces), bool)
+            faces = track.crops[window.start : window.stop].transpose(0, 3, 1, 2).copy()
+            return Forged(faces, faces, np.full_like(faces[:, 0], 255))
 
     windows = TrainingWindows(dataset, "none", forger=Recorder(["face swap"]))
-    for index in range(5, 9):
+    for index in range(4):
         for epoch in range(12):
-            assert isinstance(windows[Draw(index, (0, epoch, index))], Sample)
-    shown = {str(dataset.track(k).crops[0, 0, 0].tolist()): k for k in range(1, 5)}
+            assert isinstance(windows[Draw(index, (0, epoch, index))], list)
+    shown = {str(dataset.track(k)[0].crops[0, 0, 0].tolist()): k for k in range(1, 5)}
     pairs = {(shown[str(own)], shown[str(other)]) for own, other in taken}
     assert pairs == {(1, 4), (2, 4), (3, 4), (4, 1), (4, 2), (4, 3)}
 

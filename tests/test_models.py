@@ -165,6 +165,9 @@ class TestEveryArchitecture:
         loss = F.softplus(logits.window).sum()
         if logits.frames is not None:
             loss = loss + F.softplus(logits.frames).sum()
+        if logits.maps is not None:
+            assert logits.maps.shape[0] == 4
+            loss = loss + F.softplus(logits.maps).sum()
         loss.backward()
         optimizer.step()
         # The loss of what comes before a batch norm does not change with its bias.

@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 from dataclasses import replace
 from multiprocessing import active_children
@@ -188,7 +189,7 @@ def test_a_frozen_backbone_stays(processed: Path, tmp_path: Path) -> None:
 def test_the_loss_is_cross_entropy_of_windows_and_shown_frames() -> None:
     mask = torch.tensor([[True, True, True], [True, False, False]])
     frames = torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 1.0]])  # behind the mask: must not count
-    sample = Sample(torch.empty(2), mask, torch.tensor([1.0, 1.0]), frames)
+    sample = Sample(torch.empty(2), mask, torch.tensor([1.0, 1.0]), frames, torch.empty(2, 3, 1, 1))
     logits = Logits(torch.tensor([0.3, -0.2]), torch.tensor([[0.1, 0.5, -1.0], [2.0, 9.0, 9.0]]))
 
     def bce(logit: float, label: float) -> float:
@@ -206,12 +207,43 @@ def test_the_loss_is_cross_entropy_of_windows_and_shown_frames() -> None:
 
 def test_fakes_weigh_what_is_asked() -> None:
     sample = Sample(
-        torch.empty(2), torch.ones(2, 1, dtype=torch.bool), torch.tensor([1.0, 0.0]), torch.empty(2)
-    )
+        torch.empty(2), torch.ones(2, 1, dtype=torch.bool), torch.tensor([1.0, 0.0]),
+        torch.empty(2), torch.empty(2, 1, 1, 1),
+    )  # fmt: skip
     logits = Logits(torch.tensor([0.3, -0.2]), None)
     settings = replace(SETTINGS, targets="clip")
     once, twice = (float(compute_loss(logits, sample, settings, weight)) for weight in (1.0, 2.0))
     assert twice - once == pytest.approx(float(F.softplus(torch.tensor(-0.3))) / 2)
+
+
+def test_the_map_learns_only_where_it_is_known_what_was_manipulated() -> None:
+    """Cells: untouched, at an edge, altered, unknown; and a padded frame."""
+    cells = torch.tensor([[0.0, 0.1, 0.5, torch.nan], [9.0, 9.0, 9.0, 9.0]]).view(1, 2, 2, 2)
+    mask = torch.tensor([[True, False]])
+    sample = Sample(torch.empty(1), mask, torch.tensor([1.0]), torch.ones(1, 2), cells)
+    maps = torch.tensor([0.3, 5.0, -0.7, 8.0]).view(1, 2, 2).requires_grad_()
+    logits = Logits(torch.tensor([0.0]), None, maps)
+    settings = replace(SETTINGS, targets="clip", map_loss=2.0)
+    loss = compute_loss(logits, sample, settings)
+    known = (F.softplus(torch.tensor(0.3)) + F.softplus(torch.tensor(0.7))) / 2
+    assert loss.item() == pytest.approx(math.log(2) + 2 * known.item())
+    loss.backward()
+    assert maps.grad is not None
+    assert (maps.grad != 0).flatten().tolist() == [True, False, True, False]
+
+
+def test_the_ranking_loss_compares_every_fake_with_every_real() -> None:
+    scores, clip = torch.tensor([0.1, 0.7, -0.3]), replace(SETTINGS, targets="clip")
+    sample = Sample(
+        torch.empty(3), torch.ones(3, 1, dtype=torch.bool), torch.tensor([0.0, 1.0, 0.0]),
+        torch.empty(3), torch.empty(3, 1, 1, 1),
+    )  # fmt: skip
+    with_it, without = (
+        float(compute_loss(Logits(scores, None), sample, replace(clip, rank_loss=weight)))
+        for weight in (0.5, 0.0)
+    )
+    expected = (F.softplus(torch.tensor(0.1 - 0.7)) + F.softplus(torch.tensor(-0.3 - 0.7))) / 2
+    assert with_it - without == pytest.approx(0.5 * expected.item(), rel=1e-5)
 
 
 def test_a_loss_that_is_not_finite_ends_it_clearly(processed: Path, tmp_path: Path) -> None:

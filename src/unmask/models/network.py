@@ -20,7 +20,6 @@ from unmask.models.backbones import (
 from unmask.models.temporal import Pool, create_temporal
 
 _STRIDE = 16  # pixels of the face a cell of the map
-_SHARPNESS = 0.5  # of the attention by the map's logits
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,8 @@ class ModelConfig:
         head_dropout: before its last layer.
         frame_head: whether every frame gets a logit of its own.
         map_head: take the backbone's maps of stride 16 and let a 1x1 convolution say of every
-            cell whether it was manipulated; a frame's features are the mean of its cells,
-            weighted by what that says.
+            cell whether it was manipulated; a frame's features are the mean of the cells in its
+            middle, where the face is.
     """
 
     backbone: str = "resnext50_32x4d.tv_in1k"
@@ -62,10 +61,20 @@ class Logits(NamedTuple):
     Attributes:
         window: (B,), one a window.
         frames: (B, T), one a frame, meaningless where the mask is False; None without that head.
+        maps: (N, h, w), one a cell of each of the N frames under the mask; None without that head,
+            or of features.
     """
 
     window: Tensor
     frames: Tensor | None
+    maps: Tensor | None = None
+
+
+def _middle(features: Tensor) -> Tensor:
+    """(N, F, h, w) -> (N, F): the mean where the face is, a little above the middle of a crop."""
+    height, width = features.shape[2:]
+    top, bottom, side = height // 5, height - height // 6, width // 5
+    return features[:, :, top:bottom, side : width - side].mean(dim=(2, 3))
 
 
 class _Gather(torch.autograd.Function):
@@ -189,11 +198,7 @@ class DeepfakeNet(nn.Module):
         Raises:
             UsageError: the backbone takes faces of another size only.
         """
-        features, maps = self._look(faces)
-        if maps is None:
-            return features
-        share = (_SHARPNESS * maps.flatten(1)).softmax(dim=1)
-        return (features.flatten(2) * share[:, None].to(features.dtype)).sum(dim=2)
+        return self._look(faces)[0]
 
     def maps(self, faces: Tensor) -> Tensor:
         """(N, 3, S, S) uint8 RGB -> (N, h, w) logits: which cells were manipulated.
@@ -207,7 +212,7 @@ class DeepfakeNet(nn.Module):
         return maps
 
     def _look(self, faces: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The backbone's features, and the map's logits where there is a map head."""
+        """Features of frames, and the map's logits where there is a map head."""
         size = fixed_size(self.cnn)
         if size and size != faces.shape[-1]:
             raise UsageError(
@@ -216,7 +221,15 @@ class DeepfakeNet(nn.Module):
             )
         pixels = (faces.to(self.mean.dtype) - self.mean) / self.std
         features: Tensor = self.cnn(pixels.contiguous(memory_format=torch.channels_last))
-        return features, None if self.map_head is None else self.map_head(features)[:, 0].float()
+        if self.map_head is None:
+            return features, None
+        return _middle(features), self.map_head(features)[:, 0].float()
+
+    def states(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the head sees, (B, D), of windows as `forward` takes them."""
+        features = windows if windows.ndim == 3 else self._encode_windows(windows, mask)[0]
+        states: Tensor = self.pool(self.temporal(features, mask), mask)
+        return states
 
     def judge(self, features: Tensor, mask: Tensor | None = None) -> Logits:
         """(B, T, F) features under a mask (B, T) bool (default: all frames) -> logits."""
@@ -234,13 +247,19 @@ class DeepfakeNet(nn.Module):
         """
         if windows.ndim == 3:
             return self.judge(windows, mask)
-        batch, length = windows.shape[:2]
         if mask is not None and mask.all():
             mask = None
+        features, maps = self._encode_windows(windows, mask)
+        return self.judge(features, mask)._replace(maps=maps)
+
+    def _encode_windows(self, windows: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B, T, 3, S, S) uint8 -> (B, T, F) features, and maps of the shown frames."""
+        batch, length = windows.shape[:2]
         if mask is None:
-            features = self.encode(windows.flatten(0, 1)).view(batch, length, -1)
-        else:  # padding costs nothing and stays out of the batch-norm statistics
-            shown = self.encode(windows[mask])
-            features = shown.new_zeros(batch, length, shown.shape[1])
-            features[mask] = shown
-        return self.judge(features, mask)
+            shown, maps = self._look(windows.flatten(0, 1))
+            return shown.view(batch, length, -1), maps
+        # Padding costs nothing and stays out of the batch-norm statistics.
+        shown, maps = self._look(windows[mask])
+        features = shown.new_zeros(batch, length, shown.shape[1])
+        features[mask] = shown
+        return features, maps

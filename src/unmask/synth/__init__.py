@@ -2,7 +2,7 @@
 
 from unmask.synth.blend import SelfBlend
 from unmask.synth.families import FAMILIES, parse_families
-from unmask.synth.forge import Forger
+from unmask.synth.forge import Forged, Forger
 from unmask.synth.tree import make_fakes
 
-__all__ = ["FAMILIES", "Forger", "SelfBlend", "make_fakes", "parse_families"]
+__all__ = ["FAMILIES", "Forged", "Forger", "SelfBlend", "make_fakes", "parse_families"]

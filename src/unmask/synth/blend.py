@@ -11,9 +11,10 @@ from typing import Self
 
 import numpy as np
 
+from unmask.synth.filters import Filter, draw_texture
 from unmask.synth.manipulation import Manipulation, Scene
 from unmask.synth.masks import Mask
-from unmask.synth.patch import Patch, Pixels, Points, sharpened, through_size, warp
+from unmask.synth.patch import Patch, Pixels, Points, stretched, warp
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,8 @@ class SelfBlend(Manipulation):
     Attributes:
         mask: what is replaced.
         gain, offset: (3,) of the copy's RGB, on pixels from 0 to 255.
-        sharpness: above 0 the copy is sharpened by this weight; below 0 it loses resolution.
+        texture: what becomes of the copy's sharpness, noise or compression.
+        elastic: (5, 5, 2) bends the copy, in face units; all 0 does not.
         shift: (2,) move of the copy in face units.
         scale: of the copy.
         sway: how far mask and copy drift with time, in face units, and how fast, in radians/s.
@@ -36,7 +38,8 @@ class SelfBlend(Manipulation):
     mask: Mask
     gain: Points
     offset: Points
-    sharpness: float
+    texture: Filter
+    elastic: Points
     shift: Points
     scale: float
     sway: tuple[float, float]
@@ -50,7 +53,8 @@ class SelfBlend(Manipulation):
             mask=Mask.draw(rng),
             gain=1 + rng.uniform(-0.1, 0.1) + rng.uniform(-0.06, 0.06, 3),
             offset=rng.uniform(-8, 8) + rng.uniform(-5, 5, 3),
-            sharpness=float(rng.choice([-1, 1]) * rng.uniform(0.3, 1.0)),
+            texture=draw_texture(rng),
+            elastic=rng.normal(0, 0.03 * rng.integers(2), (5, 5, 2)),
             shift=rng.uniform(-0.05, 0.05, 2),
             scale=float(rng.uniform(0.96, 1.04)),
             sway=(float(rng.uniform(0, 0.03)), float(rng.uniform(1, 6))),
@@ -72,11 +76,8 @@ class SelfBlend(Manipulation):
         move = (shift + drift) * unit
         affine = np.array([[self.scale, 0.0], [0.0, self.scale]])
         matrix = np.column_stack([affine, centre + move - affine @ centre])
-        copy = warp(self._resharpened(patch.rgb, unit), matrix, patch.rgb.shape[:2])
+        copy = warp(self.texture(patch.rgb), matrix, patch.rgb.shape[:2])
+        if self.elastic.any():
+            copy = stretched(copy, self.elastic * unit)
         coloured = copy * gain.astype(np.float32) + offset.astype(np.float32)
         return np.asarray(coloured, dtype=np.float32), self.mask.render(patch, drift)
-
-    def _resharpened(self, rgb: Pixels, unit: float) -> Pixels:
-        if self.sharpness > 0:
-            return sharpened(rgb, self.sharpness, 0.03 * unit + 0.6)
-        return through_size(rgb, 1 / (1 - 2 * self.sharpness))

@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
+from unmask.synth.filters import Filter
 from unmask.synth.masks import Mask
 from unmask.synth.patch import Image, Landmarks, Patch, Pixels
 
@@ -14,12 +15,12 @@ from unmask.synth.patch import Image, Landmarks, Patch, Pixels
 class Redrawer(Protocol):
     """A network that draws faces anew (see unmask.synth.autoencoder)."""
 
-    def redraw(self, rgb: Pixels, person: int) -> Pixels:
+    def redraw(self, rgb: Pixels, seed: int) -> Pixels:
         """(h, w, 3) float32 RGB, 0 to 255 -> the same as the network draws it.
 
         Args:
             rgb: of any size.
-            person: whose decoder, taken modulo their number.
+            seed: of what may change from fake to fake, but not within one.
         """
         ...
 
@@ -49,6 +50,13 @@ class Scene:
     own: Sequence[Patch] = ()
     other: Sequence[Patch] = ()
     redrawers: Sequence[Redrawer] = ()
+
+
+def draw_redrawing(rng: np.random.Generator, scene: Scene) -> Filter:
+    """One of a scene's networks, with knobs of its own."""
+    redrawer = scene.redrawers[int(rng.integers(len(scene.redrawers)))]
+    seed = int(rng.integers(2**31))
+    return lambda rgb: redrawer.redraw(rgb, seed)
 
 
 class Manipulation(ABC):
@@ -92,7 +100,8 @@ class Manipulation(ABC):
         if patch is not None:
             pixels, weight = self.alter(patch, time)
             (x, y), (height, width) = patch.corner, weight.shape
-            mixed = patch.rgb + (pixels - patch.rgb) * weight[..., None]
+            share = np.clip(weight * 255 + 0.5, 0, 255).astype(np.uint8)
+            mixed = patch.rgb + (pixels - patch.rgb) * (share[..., None] / np.float32(255))
             out[y : y + height, x : x + width] = np.clip(mixed + 0.5, 0, 255)
-            mask[y : y + height, x : x + width] = np.clip(weight * 255 + 0.5, 0, 255)
+            mask[y : y + height, x : x + width] = share
         return Altered(out, mask)

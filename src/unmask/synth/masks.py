@@ -3,13 +3,14 @@
 Variety of masks is what self-blending gains most by (Shiohara and Yamasaki 2022, section 4).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
 import cv2
 import numpy as np
 
-from unmask.synth.patch import Patch, Pixels, Points
+from unmask.synth.patch import REACH, Patch, Pixels, Points
 
 # Centre (x, y) and radii (x, y) in face units.
 REGIONS = {
@@ -20,11 +21,14 @@ REGIONS = {
     "nose": ((0.0, 0.1), (0.5, 0.6)),
     "left": ((-0.45, 0.05), (0.6, 1.2)),
     "right": ((0.45, 0.05), (0.6, 1.2)),
+    "jaw": ((0.0, 0.75), (1.0, 0.7)),
     "head": ((0.0, -0.2), (3.0, 3.0)),
+    "picture": ((0.0, 0.0), (math.inf, math.inf)),
 }
 # How often where a family leaves it open; the whole head is nothing to blend.
-_LIKELY = (0.35, 0.25, 0.15, 0.1, 0.05, 0.05, 0.05, 0.0)
-_HEAD_REACH = 3.4
+_LIKELY = {"face": 0.35, "inner": 0.25, "mouth": 0.15, "eyes": 0.1, "nose": 0.05}
+_LIKELY |= {"left": 0.05, "right": 0.05}
+_REACH = {"head": 3.4, "picture": math.inf}  # others: Patch.cut's
 _RIPPLES = 4  # harmonics of the outline
 _GRID = 5  # of the elastic deformation, over the face and its surroundings
 
@@ -52,23 +56,27 @@ class Mask:
     @property
     def reach(self) -> float:
         """Of a patch that holds it, in face units."""
-        return _HEAD_REACH if self.region == "head" else 2.2
+        return _REACH.get(self.region, REACH)
 
     @classmethod
     def draw(cls, rng: np.random.Generator, *regions: str) -> Self:
         """Random knobs; of the regions one, each as likely as it is often given."""
         amplitude = rng.uniform(0, 0.12, _RIPPLES) / np.arange(1, _RIPPLES + 1)
         return cls(
-            region=str(rng.choice(regions) if regions else rng.choice(list(REGIONS), p=_LIKELY)),
+            region=str(
+                rng.choice(regions or list(_LIKELY), p=None if regions else list(_LIKELY.values()))
+            ),
             power=float(rng.choice([1.5, 2.0, 2.0, 3.0, 5.0])),
             ripples=np.stack([amplitude, rng.uniform(0, 2 * np.pi, _RIPPLES)]),
             elastic=rng.normal(0, rng.uniform(0, 0.08), (_GRID, _GRID, 2)),
             softness=float(rng.uniform(0.03, 0.3)),
-            ratio=float(rng.choice([0.5, 0.75, 1.0, 1.0, 1.0])),
+            ratio=float(rng.choice([0.25, 0.5, 0.75, 1.0, 1.0, 1.0])),
         )
 
     def render(self, patch: Patch, drift: Points | None = None) -> Pixels:
         """(h, w) 0 to 1, moved by `drift` in face units."""
+        if self.region == "picture":
+            return np.full(patch.rgb.shape[:2], self.ratio, np.float32)
         place = patch.place
         (cx, cy), (rx, ry) = REGIONS[self.region]
         theta = np.linspace(0, 2 * np.pi, 96, endpoint=False)

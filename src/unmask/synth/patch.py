@@ -13,7 +13,7 @@ Points = NDArray[np.float64]
 Landmarks = NDArray[np.float32]
 
 _SMALLEST = 4  # pixels of a face unit: below there is nothing to manipulate
-_REACH = 2.2  # of a patch from the middle of the face, in face units
+REACH = 2.2  # of a patch from the middle of the face, in face units
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Patch:
         return FacePlace.of(self.landmarks)
 
     @classmethod
-    def cut(cls, rgb: Image, landmarks: Landmarks, reach: float = _REACH) -> Self | None:
+    def cut(cls, rgb: Image, landmarks: Landmarks, reach: float = REACH) -> Self | None:
         """The patch around a face; None where hardly anything of it is in the picture.
 
         Args:
@@ -77,12 +77,12 @@ class Patch:
         """
         if not np.isfinite(landmarks).all():
             return None
-        place = FacePlace.of(landmarks)
-        radius = reach * place.unit
-        low = np.maximum(place.centre - radius, 0).astype(int)
-        high = np.minimum(place.centre + radius, (rgb.shape[1], rgb.shape[0])).astype(int)
-        if place.unit < _SMALLEST or (high - low < 8).any():
-            return None
+        place, size = FacePlace.of(landmarks), (rgb.shape[1], rgb.shape[0])
+        for radius in (min(reach, REACH) * place.unit, min(reach * place.unit, max(size) * 4.0)):
+            low = np.maximum(place.centre - radius, 0).astype(int)
+            high = np.minimum(place.centre + radius, size).astype(int)
+            if place.unit < _SMALLEST or (high - low < 8).any():
+                return None
         (x0, y0), (x1, y1) = low.tolist(), high.tolist()
         own = (landmarks - low).astype(np.float32)
         return cls(rgb[y0:y1, x0:x1].astype(np.float32), own, (x0, y0))
@@ -97,6 +97,18 @@ def warp(pixels: Pixels, matrix: Points, size: tuple[int, int]) -> Pixels:
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REFLECT,
     )
+    return np.asarray(moved, dtype=np.float32)
+
+
+def stretched(pixels: Pixels, grid: Points) -> Pixels:
+    """Pixels moved by a smooth field: (k, k, 2) displacements in pixels, cubic in between."""
+    height, width = pixels.shape[:2]
+    field = cv2.resize(grid.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    rows, columns = np.indices((height, width), dtype=np.float32)
+    moved = cv2.remap(
+        pixels, columns + field[..., 0], rows + field[..., 1], cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REFLECT,
+    )  # fmt: skip
     return np.asarray(moved, dtype=np.float32)
 
 

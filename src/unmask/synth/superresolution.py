@@ -35,9 +35,9 @@ class SuperResolver:
     pixels: int = 48
 
     @torch.inference_mode()
-    def redraw(self, rgb: Pixels, person: int) -> Pixels:
-        """See Redrawer; `person` changes how small the face is made before."""
-        side = self.pixels + 8 * (person % 4)
+    def redraw(self, rgb: Pixels, seed: int) -> Pixels:
+        """See Redrawer; the seed is of how small the picture is made before, in steps of 8 px."""
+        side = self.pixels + 8 * (seed % 4)
         small = cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA)
         faces = torch.from_numpy(small / 255).permute(2, 0, 1)[None].float()
         large = F.pixel_shuffle(self.net(faces), _SCALE)

@@ -1,4 +1,4 @@
-"""Faces of a window -> the same faces as another camera and another website would have left them.
+"""Faces of a window -> the same faces as another website would have left them.
 
 One draw holds for all frames of a window, so that nothing flickers that did not. The codec comes
 last, as on the web, and works on whole windows in a worker's process; that is why all of this
@@ -26,9 +26,6 @@ class Augmentation:
         mirror: left becomes right.
         gain, offset: (3,) of RGB, on values from 0 to 255.
         saturation: 1 leaves it, 0 is grey.
-        clean: strength of a bilateral filter in grey levels, which takes the camera's noise; 0
-            is none.
-        sharpen: weight of an unsharp mask; 0 is none.
         shrink: the picture is scaled to this share of its side and back.
         blur: deviation of a Gaussian, in px; 0 is none.
         noise: deviation of Gaussian noise, of 255, new in every frame; 0 is none.
@@ -42,8 +39,6 @@ class Augmentation:
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
     offset: float = 0.0
     saturation: float = 1.0
-    clean: float = 0.0
-    sharpen: float = 0.0
     shrink: float = 1.0
     blur: float = 0.0
     noise: float = 0.0
@@ -67,7 +62,7 @@ class Augmentation:
             h264 = rng.random() < 0.6
             codec = "h264" if h264 else "jpeg"
             quality = int(rng.integers(18, 41) if h264 else rng.integers(30, 96))
-        web = cls(
+        return cls(
             crop=(float(x), float(y), side),
             mirror=mirror,
             gain=(float(gain[0]), float(gain[1]), float(gain[2])),
@@ -79,16 +74,6 @@ class Augmentation:
             codec=codec,  # type: ignore[arg-type]
             quality=quality,
             seed=int(rng.integers(2**32)),
-        )
-        if kind == "web":
-            return web
-        return replace(
-            web,
-            clean=float(rng.uniform(5, 30)) if rng.random() < 0.3 else 0.0,
-            sharpen=float(rng.uniform(0.2, 1.2)) if rng.random() < 0.3 else 0.0,
-            shrink=float(rng.uniform(0.25, 1)) if rng.random() < 0.5 else 1.0,
-            blur=float(rng.uniform(0.3, 2)) if rng.random() < 0.25 else 0.0,
-            noise=float(rng.uniform(1, 15)) if rng.random() < 0.3 else 0.0,
         )
 
     def apply(self, faces: Faces) -> Faces:
@@ -102,6 +87,13 @@ class Augmentation:
         elif self.codec == "h264":
             pictures = through_h264(pictures, self.quality)
         return np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2))
+
+    def apply_to_masks(self, masks: Faces) -> Faces:
+        """(T, S, S) uint8 -> the same, cropped and mirrored as the faces are."""
+        if self.crop[2] == 1 and not self.mirror:
+            return masks
+        moved = replace(Augmentation(), crop=self.crop, mirror=self.mirror)
+        return moved.apply(masks[:, None].repeat(3, axis=1))[:, 0]
 
     def _picture(self, rgb: Faces, rng: np.random.Generator) -> Faces:
         size = rgb.shape[0]
@@ -118,11 +110,6 @@ class Augmentation:
             mix = np.diag(self.gain).astype(np.float32) @ mix
             colour = np.column_stack([mix, np.full(3, self.offset, np.float32)])
             rgb = np.asarray(cv2.transform(rgb, colour), np.uint8)
-        if self.clean:
-            rgb = np.asarray(cv2.bilateralFilter(np.ascontiguousarray(rgb), 5, self.clean, 2))
-        if self.sharpen:
-            soft = cv2.GaussianBlur(rgb, (0, 0), 1.0)
-            rgb = np.asarray(cv2.addWeighted(rgb, 1 + self.sharpen, soft, -self.sharpen, 0))
         if self.shrink < 1:
             small = max(8, round(self.shrink * size))
             rgb = np.asarray(cv2.resize(rgb, (small, small), interpolation=cv2.INTER_AREA))

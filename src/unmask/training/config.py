@@ -39,14 +39,26 @@ class TrainConfig:
         targets: "clip": all windows of a fake are fake; "segments": those that touch a
             manipulated segment, where segments are known.
         frame_loss: weight of the frame head's loss; the window's is 1.
+        map_loss: weight of the map head's loss, where it is known which cells were manipulated.
+        rank_loss: weight of a loss that is small where every fake of a batch has a higher score
+            than every real.
         pairs: put a fake's windows beside those of its own recording, augmented alike.
         balance: of classes of unequal size: "sampling": an epoch takes as many windows of the
             larger as there are of the smaller; "weight": fakes weigh real / fake in the loss.
+        per_recording: an epoch takes at most so many windows of each recording, other ones in
+            every epoch; 0 takes all.
         augment: "none", "flip", "web": crop, flip, colour, and what the web does to videos; or
-            "strong": more of it, and pictures cleaned and sharpened as cameras and editors do.
+            "strong": all that cameras, editors, platforms and small faces do (see degrade).
+        crop: side in pixels of the random parts of faces that "strong" leaves; 0 is the faces'.
         synth: "none", or families of fakes (see unmask.synth), "all" or names separated by
-            commas: every real window is met by a fake made of it, a new one every epoch.
+            commas: only real windows are taken, each beside a fake made of it, a new one every
+            epoch, and both augmented alike.
         redrawers: folder of autoencoders for the family "redrawn".
+        true_fakes: with `synth`, the share of the pairs whose fake is one of the tree's. One whose
+            recording is not in the tree counts as generated throughout.
+        refit: fit the head again after the last epoch, alone, on features of the training windows
+            (Kirichenko, Izmailov and Wilson 2023, "Last Layer Re-Training is Sufficient for
+            Robustness to Spurious Correlations"); takes head_hidden=0.
         calibrate: fit the scale and the thresholds of the decision on the val split at the end.
         keep: how many of the last epochs' checkpoints are kept; 0 keeps all.
         save_minutes: how often an unfinished epoch is saved.
@@ -74,11 +86,17 @@ class TrainConfig:
     short: Literal["drop", "pad"] = "drop"
     targets: Literal["clip", "segments"] = "clip"
     frame_loss: float = 0.0
+    map_loss: float = 0.0
+    rank_loss: float = 0.0
     pairs: bool = False
     balance: Literal["none", "sampling", "weight"] = "none"
+    per_recording: int = 0
     augment: Literal["none", "flip", "web", "strong"] = "none"
+    crop: int = 0
     synth: str = "none"
     redrawers: str = ""
+    true_fakes: float = 0.5
+    refit: bool = False
     calibrate: bool = False
     keep: int = 0
     save_minutes: float = 10.0
@@ -89,11 +107,16 @@ class TrainConfig:
             if getattr(self, key) < 1:
                 raise UsageError(f"{key} must be at least 1, not {getattr(self, key)}")
         bounded = "warmup weight_decay clip_norm patience freeze_stages workers keep"
+        bounded += " frame_loss map_loss rank_loss per_recording crop true_fakes"
         for key in bounded.split():
             if getattr(self, key) < 0:
                 raise UsageError(f"{key} must not be negative")
         if not 0 <= self.ema < 1:
             raise UsageError(f"ema must be at least 0 and less than 1, not {self.ema}")
+        if self.crop and self.augment != "strong":
+            raise UsageError("crop takes augment=strong")
+        if self.synth != "none" and self.batch_size % 2:
+            raise UsageError(f"synth makes pairs: batch_size must be even, not {self.batch_size}")
         if not self.lr > 0:
             raise UsageError(f"lr must be greater than 0, not {self.lr}")
 
@@ -111,6 +134,12 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
     decision: Decision = field(default_factory=Decision)
+
+    def __post_init__(self) -> None:
+        if self.training.refit and self.model.head_hidden:
+            raise UsageError("refit fits a single layer: it takes head_hidden=0")
+        if self.training.map_loss and not self.model.map_head:
+            raise UsageError("map_loss takes map_head=true")
 
 
 PRESETS = {

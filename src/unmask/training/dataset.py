@@ -3,8 +3,9 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,11 +22,24 @@ from unmask.data.windows import Window
 from unmask.errors import CorpusError, StoreError, UsageError
 from unmask.face_spec import FaceSpec
 from unmask.faces import FaceTrack
+from unmask.synth import Forged
 from unmask.training.augment import Augmentation
 from unmask.training.feature_cache import FeatureCache
 
-# A track and which of its faces -> those faces (n, 3, S, S) uint8 manipulated, and which are (n,).
-Forge = Callable[[FaceTrack, Window], tuple[NDArray[np.uint8], NDArray[np.bool_]]]
+Forge = Callable[[FaceTrack, Window], Forged]
+CELL = 16  # pixels of a face a cell of a sample's map, the stride of a map head
+
+
+class Change(Protocol):
+    """What becomes of a window's faces (see augment, degrade)."""
+
+    def apply(self, faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(T, 3, S, S) uint8 RGB -> (T, 3, S', S')."""
+        ...
+
+    def apply_to_masks(self, masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(T, S, S) uint8 -> (T, S', S'), moved as the faces are."""
+        ...
 
 
 class Sample(NamedTuple):
@@ -36,12 +50,15 @@ class Sample(NamedTuple):
         mask: (T,) bool, False where padded.
         clip_label: () float32, the video's label: 0 real, 1 fake.
         frame_labels: (T,) float32, 1 where the frame is manipulated.
+        cells: (T, ceil(S / 16), ceil(S / 16)) float32: how much of each cell of a face is
+            manipulated, 0 to 1; NaN where that is not known.
     """
 
     faces: Tensor
     mask: Tensor
     clip_label: Tensor
     frame_labels: Tensor
+    cells: Tensor
 
 
 class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -150,9 +167,8 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
     def sample(
         self,
         index: int,
-        change: Augmentation = Augmentation(),  # noqa: B008
+        change: Change = Augmentation(),  # noqa: B008
         cache: FeatureCache | None = None,
-        forge: "Forge | None" = None,
     ) -> Sample:
         """The window with its mask and the label of every frame.
 
@@ -160,43 +176,62 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
             index: of the window.
             change: applied to its faces.
             cache: take the features of its faces instead, mirrored if `change` is.
-            forge: make a fake of it first.
 
         Raises:
             StoreError: the file cannot be read any more.
         """
+        record, (video, number, window) = self._rows[index][0], self._window(index)
+        labels = _frame_labels(record, video.tracks[number], window)
+        if cache is None:
+            pictures = change.apply(pt_file.window_faces(video, number, window))
+            faces, size = torch.from_numpy(pictures), pictures.shape[-1]
+        else:
+            mirrored = isinstance(change, Augmentation) and change.mirror
+            faces = cache.window(record.path, video, number, window, mirrored)
+            size = self.spec.image_size
+        cells = torch.zeros(len(labels), -(-size // CELL), -(-size // CELL))
+        cells[labels > 0] = torch.nan
+        return _sample(faces, window, float(record.label), labels, cells)
+
+    def pair(self, index: int, change: Change, forge: Forge) -> tuple[Sample, Sample]:
+        """A real window, and a fake made of it; both changed alike.
+
+        Raises:
+            StoreError: the file cannot be read any more.
+        """
+        video, number, window = self._window(index)
+        real, fake, masks = forge(video.tracks[number], window)
+        labels = torch.zeros(len(window.mask))
+        labels[: len(masks)] = torch.from_numpy(masks.any(axis=(1, 2))).float()
+        cells = _cells(change.apply_to_masks(masks), len(window.mask))
+        return (
+            _sample(change.apply(real), window, 0.0, 0 * labels, 0 * cells),
+            _sample(change.apply(fake), window, 1.0, labels, cells),
+        )
+
+    def track(self, index: int) -> tuple[FaceTrack, Window]:
+        """The whole track of which a window is a part, and the window.
+
+        Raises:
+            StoreError: the file cannot be read any more.
+        """
+        video, number, window = self._window(index)
+        return video.tracks[number], window
+
+    @property
+    def methods(self) -> list[str | None]:
+        """For every window how its fake was made, where that is known."""
+        return [record.method for record, _ in self._rows]
+
+    def _window(self, index: int) -> tuple[ProcessedVideo, int, Window]:
+        """A window with its video and the number of its track."""
         record, number = self._rows[index]
         video = self._read(record)
         if number >= len(video.windows):
             raise StoreError(
                 record.path, "holds fewer windows than manifest.json says; remove that"
             )
-        track, window = video.windows[number]
-        label, labels = float(record.label), _frame_labels(record, video, track, window)
-        if forge is not None:
-            pictures, altered = forge(video.tracks[track], window)
-            labels[: len(altered)] = torch.from_numpy(altered).float()
-            label, faces = 1.0, torch.from_numpy(change.apply(pictures))
-        elif cache is None:
-            faces = torch.from_numpy(change.apply(pt_file.window_faces(video, track, window)))
-        else:
-            faces = cache.window(record.path, video, track, window, change.mirror)
-        return Sample(
-            _padded(faces, len(window.mask)),
-            torch.from_numpy(window.mask),
-            torch.tensor(label),
-            labels,
-        )
-
-    def track(self, index: int) -> FaceTrack:
-        """The whole track of which a window is a part.
-
-        Raises:
-            StoreError: the file cannot be read any more.
-        """
-        record, number = self._rows[index]
-        video = self._read(record)
-        return video.tracks[video.windows[number][0]]
+        return video, *video.windows[number]
 
     def _read(self, record: VideoRecord) -> ProcessedVideo:
         video = pt_file.read(record.path)
@@ -235,6 +270,23 @@ def create_dataloaders(
     return Loaders(*loaders)
 
 
+def _sample(
+    faces: Tensor | NDArray[np.uint8], window: Window, label: float, labels: Tensor, cells: Tensor
+) -> Sample:
+    length, mask = len(window.mask), torch.from_numpy(window.mask)
+    return Sample(_padded(torch.as_tensor(faces), length), mask, torch.tensor(label), labels, cells)
+
+
+def _cells(masks: NDArray[np.uint8], length: int) -> Tensor:
+    """(n, S, S) uint8, 0 to 255 -> (length, ceil(S / 16), ceil(S / 16)) means, padded with 0."""
+    side = -(-masks.shape[-1] // CELL)
+    cells = torch.zeros(length, side, side)
+    for number, mask in enumerate(masks):
+        small = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+        cells[number] = torch.from_numpy(np.asarray(small, np.float32) / 255)
+    return cells
+
+
 def _padded(faces: Tensor, length: int) -> Tensor:
     if len(faces) == length:
         return faces
@@ -243,10 +295,10 @@ def _padded(faces: Tensor, length: int) -> Tensor:
     return out
 
 
-def _frame_labels(record: VideoRecord, video: ProcessedVideo, track: int, window: Window) -> Tensor:
+def _frame_labels(record: VideoRecord, track: FaceTrack, window: Window) -> Tensor:
     """1 inside a known segment; a fake without known segments is fake throughout."""
     labels = torch.zeros(len(window.mask))
-    times = video.tracks[track].times[window.start : window.stop]
+    times = track.times[window.start : window.stop]
     if record.label:
         segments: Sequence[tuple[float, float]] = record.segments or ((0.0, float("inf")),)
         inside = np.zeros(len(times), dtype=bool)

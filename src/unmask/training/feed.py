@@ -46,22 +46,29 @@ class Feed:
         self.spec: FaceSpec = train_set.spec
         self.paths = [*train_set.paths, *val_set.paths]
         self._windows = (
-            TrainingWindows(train_set, settings.augment, forger=_forger(settings)),
+            TrainingWindows(
+                train_set,
+                settings.augment,
+                settings.crop,
+                forger=_forger(settings),
+                true_fakes=settings.true_fakes,
+            ),
             TrainingWindows(val_set, "none"),
         )
         windows = self._windows[0]
-        self.windows = len(windows), len(val_set)
+        self.windows = windows.samples * len(windows), len(val_set)
         self.contents = EpochContents(group.world, len(windows), train_set.digest)
         fakes = sum(windows.labels)
-        weighted = settings.balance == "weight"
+        weighted = settings.balance == "weight" and windows.samples == 1
         self.fake_weight = (len(windows) - fakes) / fakes if weighted else 1.0
         self._sampler = EpochSampler(
             windows.labels,
             windows.recordings,
-            settings.batch_size,
+            settings.batch_size // windows.samples,
             settings.seed,
             settings.pairs,
-            settings.balance == "sampling",
+            settings.balance == "sampling" and windows.samples == 1,
+            settings.per_recording,
             group.rank,
             group.world,
         )
@@ -81,7 +88,7 @@ class Feed:
     @property
     def share(self) -> int:
         """This process's windows in an epoch."""
-        return self._sampler.windows
+        return self._sampler.windows * self._windows[0].samples
 
     def use(self, cache: FeatureCache) -> None:
         """Give features instead of faces from now on."""

@@ -9,10 +9,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from unmask.data.windows import Window
 from unmask.errors import StoreError
-from unmask.synth import Forger
+from unmask.faces import FaceTrack
+from unmask.synth import Forged, Forger
 from unmask.training.augment import Augmentation
-from unmask.training.dataset import DeepfakeWindowDataset, Forge, Sample
+from unmask.training.dataset import Change, DeepfakeWindowDataset, Sample
+from unmask.training.degrade import Degradation
 from unmask.training.feature_cache import FeatureCache
 from unmask.training.sampler import Draw
 
@@ -24,66 +27,110 @@ class Batch(NamedTuple):
     broken: tuple[StoreError, ...]
 
 
-class TrainingWindows(Dataset["Sample | StoreError"]):
+class TrainingWindows(Dataset["list[Sample] | StoreError"]):
     """The windows of a dataset as training takes them: augmented, or as cached features.
 
-    With a forger every real window is there twice: as it is, and behind all others as a fake made
-    of it, another one in every epoch.
+    With a forger there are only the real ones, each beside a fake: mostly one made of it, another
+    one in every epoch; and for a share of them a fake of the dataset, beside its own recording
+    where that is there, else with the same sharpness (see Forger.borrow).
+
+    Args:
+        dataset: the windows.
+        augment: see TrainConfig.
+        crop: see TrainConfig.
+        cache: features to take instead of faces.
+        forger: makes the fakes.
+        true_fakes: share of the pairs whose fake is one of the dataset's.
     """
 
     def __init__(
         self,
         dataset: DeepfakeWindowDataset,
         augment: str,
+        crop: int = 0,
         cache: FeatureCache | None = None,
         forger: Forger | None = None,
+        true_fakes: float = 0.0,
     ) -> None:
         self.dataset, self._augment, self.cache = dataset, augment, cache
-        self._forger = forger
-        self._reals = [k for k, label in enumerate(dataset.labels) if not label]
-        self._forged = self._reals if forger else []
+        self._crop, self._forger, self._true_fakes = crop, forger, true_fakes
         self._people = dataset.people
-        names = [name for name, _ in dataset.recordings]
+        everything = list(range(len(dataset)))
+        reals = [k for k in everything if not dataset.labels[k]]
+        self._rows = everything if forger is None else reals
+        recordings = dataset.recordings
         # Of each recording its first window.
-        self._donors = list({names[k]: k for k in reversed(self._reals)}.values())
+        self._donors = list({recordings[k][0]: k for k in reversed(reals)}.values())
+        at = {recordings[k]: k for k in reals}
+        known = {name for name, _ in at}
+        self._fakes: dict[str, list[tuple[int, int | None]]] = {}  # by method: with its real
+        for k in everything:
+            if dataset.labels[k] and (recordings[k] in at or recordings[k][0] not in known):
+                own = self._fakes.setdefault(dataset.methods[k] or "", [])
+                own.append((k, at.get(recordings[k])))
 
     def __len__(self) -> int:
-        return len(self.dataset) + len(self._forged)
+        return len(self._rows)
+
+    @property
+    def samples(self) -> int:
+        """How many an item is."""
+        return 1 if self._forger is None else 2
 
     @property
     def labels(self) -> list[float]:
-        """Of every window."""
-        return self.dataset.labels + [1.0] * len(self._forged)
+        """Of every item; of a pair, its real half's."""
+        return [self.dataset.labels[k] for k in self._rows]
 
     @property
     def recordings(self) -> list[tuple[str, int]]:
-        """Of every window, see DeepfakeWindowDataset."""
-        recordings = self.dataset.recordings
-        return recordings + [recordings[k] for k in self._forged]
+        """Of every item, see DeepfakeWindowDataset."""
+        return [self.dataset.recordings[k] for k in self._rows]
 
-    def __getitem__(self, draw: Draw) -> Sample | StoreError:
-        """The window that was drawn; `faces` are (T, F) float32 features where they are cached.
+    def __getitem__(self, draw: Draw) -> "list[Sample] | StoreError":
+        """What was drawn; `faces` are (T, F) float32 features where they are cached.
 
         A file that has become unreadable is returned as its error.
         """
-        change = Augmentation.draw(self._augment, np.random.default_rng(draw.seed))
-        made = draw.window - len(self.dataset)
+        index, change = self._rows[draw.window], self._change(draw)
         try:
-            if made < 0:
-                return self.dataset.sample(draw.window, change, self.cache)
+            if self._forger is None:
+                return [self.dataset.sample(index, change, self.cache)]
             rng = np.random.default_rng((*draw.seed, 1))
-            return self.dataset.sample(self._forged[made], change, forge=self._forge(made, rng))
+            if self._fakes and rng.random() < self._true_fakes:
+                return self._with_true_fake(index, change, rng)
+            donor = self._donor(index, rng) if "other" in self._forger.needs else None
+            forge = partial(self._forger.forge, other=donor, rng=rng)
+            return [*self.dataset.pair(index, change, forge)]
         except StoreError as error:
             return error
 
-    def _forge(self, made: int, rng: np.random.Generator) -> Forge:
+    def _change(self, draw: Draw) -> Change:
+        rng = np.random.default_rng(draw.seed)
+        if self._augment == "strong":
+            return Degradation.draw(rng, self._crop, self.dataset.spec.image_size)
+        return Augmentation.draw(self._augment, rng)
+
+    def _with_true_fake(self, index: int, change: Change, rng: np.random.Generator) -> list[Sample]:
         assert self._forger is not None
-        own = self._forged[made]
-        donor = None
-        if "other" in self._forger.needs:
-            others = [k for k in self._donors if self._people[k] != self._people[own]]
-            donor = self.dataset.track(others[int(rng.integers(len(others)))]) if others else None
-        return partial(self._forger.forge, other=donor, rng=rng)
+        forger, methods = self._forger, list(self._fakes.values())
+        of_method = methods[int(rng.integers(len(methods)))]
+        fake, own = of_method[int(rng.integers(len(of_method)))]
+        if own is not None:
+            return [self.dataset.sample(own, change), self.dataset.sample(fake, change)]
+        lent, part = self.dataset.track(fake)
+
+        def borrow(track: FaceTrack, window: Window) -> Forged:
+            real = track.crops[window.start : window.stop]
+            generated = lent.crops[part.start : part.stop]
+            return forger.borrow(real, generated[np.arange(len(real)) % len(generated)], rng)
+
+        return [*self.dataset.pair(index, change, borrow)]
+
+    def _donor(self, index: int, rng: np.random.Generator) -> FaceTrack | None:
+        """Faces of another person."""
+        others = [k for k in self._donors if self._people[k] != self._people[index]]
+        return self.dataset.track(others[int(rng.integers(len(others)))])[0] if others else None
 
 
 def training_loader(
@@ -128,9 +175,10 @@ def stop_workers(loader: "DataLoader[Batch]") -> None:
         loader._iterator = None
 
 
-def _collate(items: "list[Sample | StoreError]", refill: bool) -> Batch:
-    samples = [item for item in items if not isinstance(item, StoreError)]
+def _collate(items: "list[list[Sample] | StoreError]", refill: bool) -> Batch:
+    read = [item for item in items if not isinstance(item, StoreError)]
     broken = tuple(item for item in items if isinstance(item, StoreError))
-    if refill and samples:
-        samples = [samples[k % len(samples)] for k in range(len(items))]
+    if refill and read:
+        read = [read[k % len(read)] for k in range(len(items))]
+    samples = [sample for item in read for sample in item]
     return Batch(default_collate(samples) if samples else None, broken)

@@ -73,6 +73,8 @@ def train(
             _end_epoch(run, train_loss, out)
             if signals:
                 raise StoppedError(signals[0])
+        if config.training.refit:
+            run.refit(out)
     return finish(data, out, config.training.calibrate, device) if group.main else None
 
 

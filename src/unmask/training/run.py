@@ -12,10 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from unmask.atomic import save_tensors
 from unmask.errors import ModelError, UnmaskError
 from unmask.evaluation.metrics import auc
 from unmask.models import DeepfakeNet, Logits
-from unmask.models.bundle import CARD, WEIGHTS, BundleConfig, Provenance
+from unmask.models.bundle import (
+    BEST,
+    CARD,
+    WEIGHTS,
+    BundleConfig,
+    Provenance,
+    read_checkpoint,
+)
 from unmask.models.calibration import CALIBRATION
 from unmask.training.checkpoints import (
     Checkpoint,
@@ -33,6 +41,7 @@ from unmask.training.feed import Feed
 from unmask.training.initial_weights import initialise
 from unmask.training.learner import Learner
 from unmask.training.losses import compute_loss, window_labels
+from unmask.training.refit import refit_head
 from unmask.training.signals import StoppedError
 from unmask.training.validation import Validation, validate
 
@@ -171,6 +180,16 @@ class Run:
             learner.best, feed.validation(), self.settings, self.group, learner.precision,
             feed.fake_weight,
         )  # fmt: skip
+
+    def refit(self, out: Path) -> None:
+        """Fit the head of the best network again, on one more pass over the training windows."""
+        net, path = self.learner.best, out / BEST
+        state = read_checkpoint(path)
+        net.load_state_dict(state)
+        samples = self.feed.training(len(self.position.history) + 1)
+        refit_head(net, samples, self.settings, self.group, self.learner.precision)
+        if self.group.main:
+            save_tensors(path, net.state_dict())
 
     def end_epoch(self, result: Epoch) -> None:
         """Go on to the next epoch."""

@@ -4,7 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
+
+Indices = NDArray[np.intp]
 
 
 class Draw(NamedTuple):
@@ -34,6 +37,8 @@ class EpochSampler(Sampler[list[Draw]]):
             manipulation.
         balance: take as many of the larger class as there are of the smaller, another choice
             every epoch, spread over the recordings as evenly as can be.
+        per_recording: an epoch takes at most so many windows of a recording, other ones in every
+            epoch; 0 takes all.
         rank, world: this process's number and how many there are.
     """
 
@@ -45,6 +50,7 @@ class EpochSampler(Sampler[list[Draw]]):
         seed: int = 0,
         pairs: bool = False,
         balance: bool = False,
+        per_recording: int = 0,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -52,7 +58,13 @@ class EpochSampler(Sampler[list[Draw]]):
         names = {key: number for number, key in enumerate(dict.fromkeys(recordings))}
         self._groups = np.array([names[key] for key in recordings])
         self._size, self._seed, self._pairs, self._balance = batch_size, seed, pairs, balance
+        of = {name: number for number, name in enumerate(dict.fromkeys(n for n, _ in recordings))}
+        self._recordings = np.array([of[name] for name, _ in recordings])
+        self._most = per_recording or len(recordings)
         self._rank, self._world = rank, world
+        taken = self._labels[self._few_of_each(np.arange(len(recordings)))]
+        fakes, windows = int(taken.sum()), len(taken)
+        self._windows = 2 * min(fakes, windows - fakes) if balance else windows
         self._epoch = self._skip = 0
 
     def set_epoch(self, epoch: int, skip: int = 0) -> None:
@@ -62,9 +74,7 @@ class EpochSampler(Sampler[list[Draw]]):
     @property
     def windows(self) -> int:
         """This process's windows in an epoch."""
-        fakes = int(self._labels.sum())
-        windows = len(self._labels)
-        return (2 * min(fakes, windows - fakes) if self._balance else windows) // self._world
+        return self._windows // self._world
 
     def __len__(self) -> int:
         """Batches of a whole epoch, skipped ones included."""
@@ -81,20 +91,31 @@ class EpochSampler(Sampler[list[Draw]]):
         subject = int(self._groups[index]) if self._pairs else index
         return Draw(index, (self._seed, self._epoch, subject))
 
-    def _order(self, rng: np.random.Generator) -> "np.ndarray[tuple[int], np.dtype[np.intp]]":
-        order = rng.permutation(len(self._labels))
+    def _few_of_each(self, order: Indices) -> Indices:
+        """The first of an order, a class and recording at a time."""
+        which = 2 * self._recordings[order] + self._labels[order]
+        return np.asarray(order[_turns(which) < self._most])
+
+    def _order(self, rng: np.random.Generator) -> Indices:
+        order = self._few_of_each(rng.permutation(len(self._labels)))
         if self._balance:
-            larger = self._labels[order] == (2 * self._labels.sum() > len(order))
+            larger = self._labels[order] == (2 * self._labels[order].sum() > len(order))
             many, few = order[larger], order[~larger]
             # First one of every recording and number, then a second of each...
-            seen: dict[int, int] = {}
-            turns = []
-            for group in self._groups[many].tolist():
-                turns.append(seen.get(group, 0))
-                seen[group] = turns[-1] + 1
+            turns = _turns(self._groups[many])
             taken = many[np.argsort(turns, kind="stable")[: len(few)]]
             order = rng.permutation(np.concatenate([few, taken]))
         if self._pairs:
             place = rng.permutation(self._groups.max() + 1)
             order = order[np.argsort(place[self._groups[order]], kind="stable")]
         return order
+
+
+def _turns(groups: Indices) -> Indices:
+    """How many of its own group come before each."""
+    seen: dict[int, int] = {}
+    turns = []
+    for group in groups.tolist():
+        turns.append(seen.get(group, 0))
+        seen[group] = turns[-1] + 1
+    return np.array(turns, dtype=np.intp)
