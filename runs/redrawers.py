@@ -24,9 +24,6 @@ CONFIGS = {
     "nearest8": AutoencoderConfig(upsampling="nearest", width=24, latent=8, variational=True),
     "shuffle8": AutoencoderConfig(upsampling="shuffle", width=24, latent=12),
     "transposed8": AutoencoderConfig(upsampling="transposed", width=24, latent=16),
-    "bilinear4": AutoencoderConfig(
-        halvings=2, upsampling="bilinear", width=24, latent=4, variational=True
-    ),
 }
 FACES = 8  # of a person
 
@@ -35,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tree", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=600)
     args = parser.parse_args()
     tracks = [
         track

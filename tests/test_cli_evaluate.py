@@ -8,6 +8,7 @@ import pytest
 
 from unmask.cli import cli
 from unmask.errors import UnmaskError
+from unmask.evaluation import read_scores
 
 pytestmark = pytest.mark.usefixtures("logger_as_it_was")
 
@@ -60,6 +61,31 @@ def test_fitting_on_another_split_or_file(processed: Path, model: Path, tmp_path
     assert report(out)["metrics"]["threshold"] == pytest.approx(0.55, abs=0.1)
     with pytest.raises(UnmaskError, match="20 of its videos are among those reported"):
         evaluate(reported, "--fit", reported, *options)
+
+
+def test_cross_fitting_judges_each_video_by_what_others_fitted(
+    processed: Path, model: Path, tmp_path: Path
+) -> None:
+    """The scores are one rising function of the raw ones in a fold, and not over all."""
+    arguments = ("--model", model, "--split", "train", "--calibrate", "temperature")
+    assert evaluate(processed, *arguments, "--fit", "cross", "--out", tmp_path / "a",
+                    "--save", tmp_path / "saved") == 0  # fmt: skip
+    found = read_scores(tmp_path / "a" / "test_detailed_predictions.json")
+    assert all(video.verdict in ("real", "fake", "inconclusive") for video in found)
+    content = report(tmp_path / "a")
+    counted = {truth: sum(row.values()) for truth, row in content["verdicts"].items()}
+    assert counted == {
+        "real": sum(not v.label for v in found), "fake": sum(v.label for v in found)
+    }  # fmt: skip
+    assert "cross-fitted" in (tmp_path / "saved" / "card.md").read_text()
+    # What is saved was fitted on all: it gives the scores of a fit on the same split.
+    assert evaluate(processed, "--model", tmp_path / "saved", "--split", "train",
+                    "--out", tmp_path / "b") == 0  # fmt: skip
+    whole = read_scores(tmp_path / "b" / "test_detailed_predictions.json")
+    assert [v.name for v in whole] == [v.name for v in found]
+    assert any(
+        abs((a.score or 0) - (b.score or 0)) > 1e-6 for a, b in zip(found, whole, strict=True)
+    )
 
 
 def test_a_threshold_of_nought_is_a_threshold(tmp_path: Path) -> None:

@@ -1,20 +1,23 @@
+import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, random_video
+from conftest import TINY, Unmask, random_video
 
 from unmask import Detector
 from unmask.data import pt_file
 from unmask.data.preprocessor import VideoPreprocessor
 from unmask.data.pt_file import ProcessedVideo
+from unmask.detection.heatmap import overlay
 from unmask.device import autocast
 from unmask.errors import StoreError, UsageError, VideoError
 from unmask.face_spec import FaceSpec
-from unmask.models import Bundle, BundleConfig, Decision, DeepfakeNet
+from unmask.models import Bundle, BundleConfig, Decision, DeepfakeNet, save_bundle
 from unmask.video.encoder import encode
 
 
@@ -122,8 +125,8 @@ def scripted(frames: list[float], decision: Decision) -> Detector:
         Bundle(BundleConfig("scripted", net.config, FaceSpec(4, 32, 0, 8, 2), decision), net)
     )
 
-    def encode_(faces: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([frames[int(face[0, 0, 0])] for face in faces])[:, None]
+    def encode_(faces: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return torch.tensor([frames[int(face[0, 0, 0])] for face in faces])[:, None], None
 
     def judge(features: torch.Tensor, mask: torch.Tensor | None = None) -> object:
         from unmask.models import Logits
@@ -133,7 +136,7 @@ def scripted(frames: list[float], decision: Decision) -> Detector:
             logits = logits.masked_fill(~mask, -1e9)
         return Logits(logits.amax(dim=1), logits)
 
-    detector._net.encode = encode_  # type: ignore[method-assign]
+    detector._net.encode_with_maps = encode_  # type: ignore[method-assign]
     detector._net.judge = judge  # type: ignore[method-assign, assignment]
     return detector
 
@@ -171,3 +174,53 @@ def test_impossible_devices_and_people_are_refused(bundle: Bundle) -> None:
         Detector(bundle, device="abacus")
     with pytest.raises(UsageError, match="faces must be"):
         Detector(bundle, faces="few")
+
+
+@pytest.fixture(scope="module")
+def mapping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of random weights with a map head, for small faces."""
+    torch.manual_seed(0)
+    config = replace(
+        TINY, backbone="test_efficientnet", temporal="mean", pooling="mean", head_hidden=0,
+        map_head=True,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("mapping") / "m"
+    spec = FaceSpec(4, 64, 16, 1, 0)
+    save_bundle(folder, Bundle(BundleConfig("m", config, spec, Decision()), DeepfakeNet(config)))
+    return folder
+
+
+def test_a_heatmap_for_every_face_and_none_in_the_json(mapping: Path, clip: Path) -> None:
+    prediction = Detector.from_pretrained(mapping).predict(clip)
+    assert prediction.heatmaps is not None
+    assert prediction.heatmaps.shape == (len(prediction.timeline), 4, 4)
+    assert prediction.heatmaps.min() >= 0
+    assert prediction.heatmaps.max() <= 1
+    assert "heatmaps" not in prediction.to_dict()
+    json.dumps(prediction.to_dict())
+
+
+def test_where_the_map_says_nothing_the_face_stays() -> None:
+    face = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    assert (overlay(face, np.zeros((4, 4), np.float32)) == face).all()
+    half = np.zeros((4, 4), np.float32)
+    half[:, 2:] = 1
+    changed = (overlay(face, half) != face).any(axis=2)
+    assert changed[:, 48:].mean() > 0.9
+    assert not changed[:, :8].any()
+
+
+def test_heatmaps_are_written_for_videos_and_refused_without_a_map(
+    mapping: Path, model: Path, clip: Path, tmp_path: Path, unmask: Unmask
+) -> None:
+    done = unmask("predict", clip, clip, "--model", mapping, "--heatmaps", tmp_path / "h")
+    assert done.returncode == 0
+    names = sorted(path.name for path in (tmp_path / "h").iterdir())
+    assert names == [f"{clip.stem}.png", f"{clip.stem}_2.png"]
+    picture = cv2.imread(str(tmp_path / "h" / names[0]))
+    assert picture is not None
+    assert picture.shape[0] == 2 * 224 + 2 * 20
+    assert picture.shape[1] % 224 == 0
+    refused = unmask("predict", clip, "--model", model, "--heatmaps", tmp_path)
+    assert refused.returncode == 2
+    assert "makes no heatmaps" in refused.stderr

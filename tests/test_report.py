@@ -32,7 +32,7 @@ from unmask.evaluation.protocols import run_protocol, spread
 from unmask.evaluation.robustness import Cell, summarise
 from unmask.evaluation.schema import report_schema
 from unmask.evaluation.scores import frame_labels, window_labels
-from unmask.evaluation.slices import Slice
+from unmask.evaluation.slices import Slice, ranked_pairs
 from unmask.segments import Segment
 
 SCHEMA = Path(__file__).parent.parent / "docs" / "report.schema.json"
@@ -306,3 +306,23 @@ def test_any_name_can_be_drawn_and_stays_in_the_picture(kind: str) -> None:
         assert inside.x0 <= box.x0 < box.x1 <= inside.x1
         assert inside.y0 <= box.y0 < box.y1 <= inside.y1
     assert axes.get_position().width > 0.4
+
+
+def test_pairs_are_a_fake_and_its_own_recording() -> None:
+    """Known by hand: right, wrong, equal; one without its recording, one without a score."""
+    rows: list[tuple[int, float | None, str | None, str]] = [
+        (0, 0.5, "a", ""), (0, 0.7, "b", ""), (0, 0.2, "c", ""), (0, None, "d", ""),
+        (1, 0.6, "a", "face swap (x)"), (1, 0.6, "b", "face swap (y)"),
+        (1, 0.2, "c", "lip-sync (z)"), (1, 0.9, "d", "lip-sync (z)"),
+        (1, 0.9, None, "lip-sync (z)"), (1, None, "a", "face swap (x)"),
+    ]  # fmt: skip
+    videos = [
+        ScoredVideo(f"v{k}", label, score, recording=recording, method=method or None)
+        for k, (label, score, recording, method) in enumerate(rows)
+    ]
+    assert ranked_pairs(videos, videos) == (3, 1.5)
+    report = make_report(videos)
+    assert (report.pairs, report.pairs_right) == (3, 1.5)
+    kinds = {row.name: (row.pairs, row.right) for row in report.slices if row.by == "kind"}
+    assert kinds == {"face swap": (2, 1.0), "lip-sync": (1, 0.5)}
+    assert "1.5 of 3 fakes" in report_text(report)

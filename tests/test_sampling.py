@@ -75,3 +75,20 @@ def test_processes_share_the_batches_of_one(world: int) -> None:
     for share, batch in zip(together, sampler, strict=True):
         assert [d.window for d in share] == [d.window for d in batch][: len(share)]
         assert len(batch) - len(share) < world
+
+
+def test_a_recording_gives_no_more_than_is_asked_and_others_every_epoch() -> None:
+    labels = [0.0] * 12 + [1.0] * 9
+    recordings = [("a", k) for k in range(9)] + [("b", k) for k in range(3)]
+    recordings += [("a", k) for k in range(9)]
+    seen: Counter[int] = Counter()
+    for epoch in range(60):
+        sampler = EpochSampler(labels, recordings, 4, per_recording=4)
+        sampler.set_epoch(epoch)
+        drawn = [draw.window for batch in sampler for draw in batch]
+        assert len(drawn) == len(set(drawn)) == sampler.windows == 4 + 3 + 4
+        kinds = Counter((recordings[k][0], labels[k]) for k in drawn)
+        assert kinds == {("a", 0.0): 4, ("b", 0.0): 3, ("a", 1.0): 4}
+        seen.update(drawn)
+    assert all(seen[k] == 60 for k in range(9, 12))
+    assert all(8 < seen[k] < 48 for k in (*range(9), *range(12, 21)))  # 60 * 4 / 9 = 27

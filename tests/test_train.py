@@ -16,11 +16,13 @@ from torch.testing import assert_close
 from unmask import Detector
 from unmask.data import pt_file
 from unmask.errors import CorpusError, FileError, ModelError, UnmaskError, UsageError
-from unmask.models import Decision, Logits, load_bundle
+from unmask.models import Decision, DeepfakeNet, Logits, load_bundle
 from unmask.training.config import RunConfig, TrainConfig, make_config
 from unmask.training.dataset import Sample
+from unmask.training.distributed import Group
 from unmask.training.loop import train
 from unmask.training.losses import compute_loss
+from unmask.training.refit import refit_head
 from unmask.training.run import Progress
 
 SETTINGS = TrainConfig(
@@ -244,6 +246,67 @@ def test_the_ranking_loss_compares_every_fake_with_every_real() -> None:
     )
     expected = (F.softplus(torch.tensor(0.1 - 0.7)) + F.softplus(torch.tensor(-0.3 - 0.7))) / 2
     assert with_it - without == pytest.approx(0.5 * expected.item(), rel=1e-5)
+
+
+def test_a_refitted_head_is_the_minimum_of_the_penalised_loss() -> None:
+    """Against another optimiser, on features that do not change."""
+    torch.manual_seed(0)
+    net = DeepfakeNet(replace(TINY, temporal="mean", pooling="mean", head_hidden=0)).eval()
+    labels = torch.tensor([0.0, 1.0]).repeat(30)
+    features = torch.randn(60, 3, net.temporal.out_features) + labels[:, None, None] * 0.7
+    sample = Sample(
+        features, torch.ones(60, 3, dtype=torch.bool), labels, labels[:, None].repeat(1, 3),
+        torch.zeros(60, 3, 1, 1),
+    )  # fmt: skip
+    settings = replace(SETTINGS, targets="clip")
+    group = Group(0, 1, torch.device("cpu"))
+    refit_head(net, [sample], settings, group, "float32")
+    states = features.mean(dim=1)
+    x = (states - states.mean(0)) / states.std(0, correction=0)
+    weight, bias = torch.zeros(x.shape[1], requires_grad=True), torch.zeros(1, requires_grad=True)
+    best = torch.optim.LBFGS([weight, bias], max_iter=200, tolerance_grad=1e-9)
+
+    def closure() -> torch.Tensor:
+        best.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(x @ weight + bias, labels)
+        loss = loss + 0.05 * (weight**2).sum()
+        loss.backward()
+        return loss
+
+    best.step(closure)
+    logits = net.judge(features)
+    assert torch.allclose(logits.window, (x @ weight + bias).detach(), atol=0.02)
+    assert logits.frames is not None
+    assert torch.allclose(logits.frames.mean(dim=1), logits.window, atol=1e-4)
+    with pytest.raises(UnmaskError, match="both classes"):
+        refit_head(net, [sample._replace(clip_label=0 * labels)], settings, group, "float32")
+
+
+@pytest.mark.slow
+def test_the_preset_of_the_shipped_model_trains(processed: Path, tmp_path: Path) -> None:
+    """Maps, ranking, pairs and the refit together; the saved head is the refitted one."""
+    preset = make_config("small")
+    model = replace(preset.model, backbone="test_efficientnet")
+    training = replace(
+        preset.training, epochs=1, batch_size=4, workers=0, weights="random", crop=24,
+        synth="self-blending,generator,face swap", per_recording=2, seed=1,
+    )  # fmt: skip
+    train(processed, tmp_path / "out", replace(preset, model=model, training=training))
+    bundle = load_bundle(tmp_path / "out")
+    assert bundle.calibration is not None
+    trained = weights(tmp_path / "out" / "model_epoch_1.pth")
+    state = bundle.net.state_dict()
+    assert not torch.equal(state["head.weight"], trained["head.weight"])
+    assert torch.equal(state["head.weight"], state["frame_head.weight"])
+    assert all(torch.equal(state[k], trained[k]) for k in state if "head" not in k)
+    with pytest.raises(UsageError, match="head_hidden=0"):
+        make_config("default", {"refit": "true"})
+    with pytest.raises(UsageError, match="map_head=true"):
+        make_config("default", {"map_loss": "1"})
+    with pytest.raises(UsageError, match="augment=strong"):
+        make_config("default", {"crop": "100"})
+    with pytest.raises(UsageError, match="must be even"):
+        make_config("default", {"synth": "all", "batch_size": "3"})
 
 
 def test_a_loss_that_is_not_finite_ends_it_clearly(processed: Path, tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from unmask.cli import options
 )
 @click.option(
     "--fit",
-    metavar="SPLIT|SCORES",
-    help="Other videos, to choose --goal and --calibrate on: a split, or a file of scores.",
+    metavar="SPLIT|SCORES|cross",
+    help="Other videos, to choose --goal and --calibrate on: a split, or a file of scores; or "
+    "'cross': the same ones, each judged by what was fitted without its people and footage.",
 )
 @click.option("--goal", metavar="accuracy|eer|fpr=0.01", help="Choose the threshold for this.")
 @click.option("--calibrate", type=click.Choice(["temperature", "isotonic"]), help="Scores.")

@@ -1,6 +1,7 @@
 """unmask predict: is this video manipulated, and when?"""
 
 import glob
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -20,6 +21,11 @@ from unmask.cli import options
     help="jsonl is written as each video finishes.",
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write here instead.")
+@click.option(
+    "--heatmaps",
+    type=click.Path(file_okay=False),
+    help="Folder for a picture of each video's faces, and where the model looked in them.",
+)
 @options.faces
 @options.timeout
 @options.device
@@ -30,24 +36,35 @@ def predict(
     model: str,
     form: str,
     output: str | None,
+    heatmaps: str | None,
     faces: str | None,
     timeout: float,
     device: str,
 ) -> int:
     """Judge videos, preprocessed .pt files, folders of them, or globs."""
     from unmask.detection.detector import Detector
+    from unmask.detection.heatmap import save_heatmaps
     from unmask.detection.writers import PredictionWriter
+    from unmask.errors import UsageError
     from unmask.video.reader import Limits
 
     inputs = [found for path in paths for found in _expand(path)]
     limits = Limits(timeout=timeout)
     detector = Detector.from_pretrained(model, faces=faces, device=device, limits=limits)
+    if heatmaps and not detector.bundle.config.model.map_head:
+        raise UsageError(f"the model {detector.model.name} makes no heatmaps (map_head)")
     move, failed = options.progress("predict", quiet), []
+    pictures: Counter[str] = Counter()  # by stem: videos of several folders may share a name
     with PredictionWriter(form, output) as writer:
         for number, prediction in enumerate(detector.predict(inputs), 1):
             writer.add(prediction)
             if prediction.verdict == "failed":
                 failed.append(prediction)
+            elif heatmaps:
+                stem = Path(prediction.video).stem
+                pictures[stem] += 1
+                name = stem if pictures[stem] == 1 else f"{stem}_{pictures[stem]}"
+                save_heatmaps(prediction, detector.bundle.spec, Path(heatmaps) / f"{name}.png")
             move(number, len(inputs))
     for prediction in failed:
         click.echo(f"unmask: {prediction.video}: {prediction.reason}", err=True)

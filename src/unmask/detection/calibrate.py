@@ -14,7 +14,7 @@ from unmask.evaluation.metrics import auc
 from unmask.models import Calibration, Decision
 from unmask.models.calibration import Basis
 
-FALSE_ALARMS, MISSES = 0.05, 0.10  # of the reals called fake, and of the fakes called real
+FALSE_ALARMS, MISSES = 0.03, 0.10  # of the reals called fake, and of the fakes called real
 _SLOPES = (1e-3, 50.0)  # 1 / temperature
 
 

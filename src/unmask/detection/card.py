@@ -15,8 +15,9 @@ def model_card(bundle: Bundle, report: Report) -> str:
 
 
 def _lines(bundle: Bundle, report: Report) -> Iterator[str]:
+    kinds = [row for row in report.slices if row.by == "kind"]
     methods = [row for row in report.slices if row.by == "method"]
-    missed = [row.name for row in methods if (row.interval.low or 0) < _CHANCE]
+    missed = [row.name for row in kinds or methods if (row.interval.low or 0) < _CHANCE]
     yield f"# {bundle.name}\n"
     if missed:
         yield f"**Not told from real videos with any certainty: {'; '.join(missed)}.**\n"
@@ -24,21 +25,34 @@ def _lines(bundle: Bundle, report: Report) -> Iterator[str]:
     yield (
         f"Evaluated on {video.items} videos with a score ({video.fakes} fake, from "
         f"{video.clusters} people or recordings), {len(report.failures)} without; AUC "
-        f"{_estimate(report, 'auc_roc')}, in brackets the 95 % interval.\n"
+        f"{_estimate(report, 'auc_roc')}, ECE {_estimate(report, 'ece')}, in brackets the 95 % "
+        "interval."
     )
-    yield "| | called real | inconclusive | called fake | no score |\n|---|---|---|---|---|"
+    if report.pairs:
+        yield (
+            f"Of {report.pairs} fakes whose own recording is there, {report.pairs_right:g} have a "
+            "higher score than it."
+        )
+    yield "\n| | called real | inconclusive | called fake | no score |\n|---|---|---|---|---|"
     for truth, c in report.verdicts.items():
         yield f"| {truth} | {c.real} | {c.inconclusive} | {c.fake} | {c.failed} |"
     yield ""
     yield from _facts(bundle)
+    if kinds:
+        yield from _table("By kind of fake", kinds)
     if methods:
-        yield "\n## By method\n\n| | real | fake | AUC |\n|---|---|---|---|"
-        yield from (_row(row) for row in methods)
+        yield from _table("By method", methods)
 
 
 def _facts(bundle: Bundle) -> Iterator[str]:
     config, spec, decision = bundle.config, bundle.spec, bundle.decision
-    yield f"- Network: {config.model.backbone} on every face, {config.model.temporal} over time."
+    mapped = (
+        ", which says of every cell whether it was manipulated" if config.model.map_head else ""
+    )
+    yield (
+        f"- Network: {config.model.backbone} on every face{mapped}; {config.model.temporal} over "
+        "time."
+    )
     yield f"- Started from: {config.training.started_from}."
     yield (
         f"- Faces: {spec.target_fps:g} a second, {spec.image_size} px, of which "
@@ -59,11 +73,14 @@ def _facts(bundle: Bundle) -> Iterator[str]:
     )
 
 
-def _row(row: Slice) -> str:
-    auc = "-" if row.auc_roc is None else f"{row.auc_roc:.2f}"
-    low, high = row.interval.low, row.interval.high
-    between = "" if low is None or high is None else f" ({low:.2f}-{high:.2f})"
-    return f"| {row.name} | {row.real} | {row.fake} | {auc}{between} |"
+def _table(title: str, rows: list[Slice]) -> Iterator[str]:
+    yield f"\n## {title}\n\n| | videos | AUC | above their own recording |\n|---|---|---|---|"
+    for row in rows:
+        auc = "-" if row.auc_roc is None else f"{row.auc_roc:.2f}"
+        low, high = row.interval.low, row.interval.high
+        between = "" if low is None or high is None else f" ({low:.2f}-{high:.2f})"
+        pairs = f"{row.right:g} of {row.pairs}" if row.pairs else "-"
+        yield f"| {row.name} | {row.fake} | {auc}{between} | {pairs} |"
 
 
 def _estimate(report: Report, name: str) -> str:

@@ -40,7 +40,13 @@ def decide(scored: VideoLogits, decision: Decision, model: ModelId) -> Predictio
         model=model,
         reason="; ".join(notes) or None,
         thresholds=Thresholds(decision.real_below, decision.fake_above, decision.segment_threshold),
+        heatmaps=_heatmaps(scored),
     )
+
+
+def _heatmaps(scored: VideoLogits) -> NDArray[np.float32] | None:
+    maps = [track.maps for track in scored.tracks if track.maps is not None]
+    return None if not maps else (1 / (1 + np.exp(-np.concatenate(maps)))).astype(np.float32)
 
 
 def failed(video: str, reason: str, model: ModelId) -> Prediction:

@@ -38,13 +38,17 @@ _TOLERANCE = 1e-2  # of a probability
 _WINDOWS_AT_ONCE = 32
 
 
+_Face = tuple[Tensor, Tensor | None]  # features (F,), and a map (h, w) where there is a map head
+
+
 @dataclass(frozen=True, eq=False)
 class _Encoded:
-    """A track as the network's second half takes it: a row of features a face."""
+    """A track as the network's second half takes it: a row of features a face, and its map."""
 
     times: list[float]
     boxes: list[NDArray[np.float32]]
     features: list[Tensor]
+    maps: list[Tensor | None]
 
 
 class Detector:
@@ -165,16 +169,17 @@ class Detector:
         first = next(groups, [])
         precision = self._choose_precision([crop.rgb for crop in first])
 
-        def encode(crops: list[FaceCrop]) -> tuple[list[FaceCrop], Tensor]:
+        def encode(crops: list[FaceCrop]) -> tuple[list[FaceCrop], list[_Face]]:
             return crops, self._encode([crop.rgb for crop in crops], precision)
 
         tracks: dict[int, _Encoded] = {}
-        for crops, features in threaded(encode, chain([first], groups), self._threads):
-            for crop, row in zip(crops, features, strict=True):
-                track = tracks.setdefault(crop.track, _Encoded([], [], []))
+        for crops, faces in threaded(encode, chain([first], groups), self._threads):
+            for crop, (row, cells) in zip(crops, faces, strict=True):
+                track = tracks.setdefault(crop.track, _Encoded([], [], [], []))
                 track.times.append(crop.time)
                 track.boxes.append(crop.box)
                 track.features.append(row)
+                track.maps.append(cells)
         summary = stream.summary
         return self._scored(str(path), summary, [tracks[track] for track in summary.kept])
 
@@ -197,11 +202,13 @@ class Detector:
         crops = [crop for track in video.tracks for crop in track.crops]
         encode = partial(self._encode, precision=self._choose_precision(crops))
         groups = threaded(encode, batched(crops, self._at_once), self._threads)
-        features = (row for group in groups for row in group)
-        tracks = [
-            _Encoded(list(track.times), list(track.boxes), list(islice(features, len(track))))
-            for track in video.tracks
-        ]
+        faces = (face for group in groups for face in group)
+        tracks = []
+        for track in video.tracks:
+            features, maps = zip(*islice(faces, len(track)), strict=True)
+            tracks.append(
+                _Encoded(list(track.times), list(track.boxes), list(features), list(maps))
+            )
         return self._scored(str(name or video.video), video, tracks)
 
     def _scored(
@@ -217,13 +224,16 @@ class Detector:
         )
 
     @torch.inference_mode()
-    def _encode(self, crops: list[NDArray[np.uint8]], precision: str) -> Tensor:
-        """Faces, each (S, S, 3) uint8 -> (N, features), on the CPU."""
+    def _encode(self, crops: list[NDArray[np.uint8]], precision: str) -> list[_Face]:
+        """Of faces, each (S, S, 3) uint8, features and map, on the CPU."""
         if not crops:
-            return torch.empty(0)
+            return []
         faces = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
         with autocast(self.device, precision):
-            return self._net.encode(faces.to(self.device)).float().cpu()
+            features, maps = self._net.encode_with_maps(faces.to(self.device))
+        rows = features.float().cpu()
+        cells = [None] * len(rows) if maps is None else maps.cpu()
+        return list(zip(rows, cells, strict=True))
 
     @torch.inference_mode()
     def _score_track(self, track: _Encoded, spec: FaceSpec) -> TrackLogits:
@@ -242,7 +252,11 @@ class Detector:
             if logits.frames is not None:
                 curves += list(logits.frames.double().cpu().numpy())
         boxes, times = np.stack(track.boxes), np.array(track.times)
-        return TrackLogits(times, boxes, windows, np.concatenate(scores), curves or None)
+        maps = [cells.numpy() for cells in track.maps if cells is not None]
+        return TrackLogits(
+            times, boxes, windows, np.concatenate(scores), curves or None,
+            np.stack(maps) if maps else None,
+        )  # fmt: skip
 
     @torch.inference_mode()
     def _choose_precision(self, crops: list[NDArray[np.uint8]]) -> str:
@@ -251,7 +265,8 @@ class Detector:
         if not crops:
             return fast
         for precision in ("float32", fast):
-            features = self._encode(crops[:_TRIED], precision).to(self.device)
+            rows = [row for row, _ in self._encode(crops[:_TRIED], precision)]
+            features = torch.stack(rows).to(self.device)
             logits = (part for part in self._net.judge(features[None]) if part is not None)
             raw = torch.cat([part.flatten() for part in logits]).double().cpu().numpy()
             scores.append(self.decision.probability(raw))

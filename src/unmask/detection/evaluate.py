@@ -7,13 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from unmask.corpora import VideoRecord
+from unmask.corpora import VideoRecord, related
 from unmask.detection.calibrate import fit_calibration
 from unmask.detection.card import model_card
-from unmask.detection.decide import video_confidence
+from unmask.detection.decide import decide, failed, video_confidence
 from unmask.detection.detector import Detector
 from unmask.detection.scores import VideoLogits
-from unmask.detection.scoring import labelled_videos, score_grid, score_videos, telling_faces
+from unmask.detection.scoring import (
+    labelled_videos,
+    score_grid,
+    score_videos,
+    scored_video,
+    telling_faces,
+)
 from unmask.errors import CorpusError, FileError, UsageError
 from unmask.evaluation import Report, ScoredVideo, make_report, read_scores, write_evaluation
 from unmask.evaluation.fitting import Fitting, ScoreCalibration, fit_scores
@@ -26,6 +32,8 @@ from unmask.video.reader import Limits
 log = logging.getLogger("unmask")
 Move = Callable[[int, int], None]  # (finished, total)
 _SCORES = (".csv", ".json")
+CROSS = "cross"
+_FOLDS = 10
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,9 @@ class EvaluateOptions:
         against: other scores of the same videos to compare with.
         threshold: a score above it counts as fake, and none is inconclusive; None is the model's
             own thresholds, or 0.5 for a file of scores.
-        fit: other videos to choose `goal` and `calibrate` on: a split, or a file of scores.
+        fit: other videos to choose `goal` and `calibrate` on: a split, or a file of scores; or
+            "cross": the reported ones themselves, each judged by a calibration that was fitted
+            without its people, recording and footage. What is saved is fitted on all.
         goal: what the threshold is chosen for: "accuracy", "eer" or "fpr=0.01".
         calibrate: "temperature" (of a model with an offset), or "isotonic" for files of scores.
         save: folder that gets the model with the calibration and a card of this evaluation.
@@ -91,12 +101,15 @@ def evaluate(
     detector = Detector.from_pretrained(model, options.faces, options.device, options.limits)
     records = labelled_videos(source, options.split)
     fitting = Fitting()
-    if options.fit:
+    if options.fit == CROSS:
+        detector, fitting, videos = _cross_fitted(detector, source, records, progress("evaluate"))
+    elif options.fit:
         detector, fitting = _fitted(detector, source, records, options, progress("fit"))
     decision = detector.decision
     limit = decision.fake_above if options.threshold is None else options.threshold
     lower = decision.real_below if options.threshold is None else options.threshold
-    videos = score_videos(detector, records, progress("evaluate"), source)
+    if options.fit != CROSS:
+        videos = score_videos(detector, records, progress("evaluate"), source)
     _warn(videos)
     cells = []
     if corruptions:
@@ -131,6 +144,10 @@ def _checked(source: Path, model: object, options: EvaluateOptions) -> list[Corr
         raise UsageError("videos take a model: name one with --model")
     if model is not None and fit and Path(fit).suffix.lower() in _SCORES:
         raise UsageError("with --model, --fit names a split of the same videos")
+    if fit == CROSS and (model is None or calibrate is None or goal is not None):
+        raise UsageError(f"--fit {CROSS} takes --model and --calibrate, and no --goal")
+    if fit == CROSS and (options.threshold is not None or options.corrupt):
+        raise UsageError(f"--fit {CROSS} takes no --threshold and no --corrupt")
     if model is not None and calibrate == "isotonic":
         raise UsageError("a model takes --calibrate temperature; isotonic is for files of scores")
     if options.save and (model is None or calibrate is None):
@@ -214,6 +231,49 @@ def _fitted(
     except ValueError as error:
         raise UsageError(f"--fit {options.fit}: {error}") from error
     return detector, replace(fitting, threshold=detector.decision.fake_above)
+
+
+def _cross_fitted(
+    detector: Detector, source: str | Path, records: list[VideoRecord], move: Move
+) -> tuple[Detector, Fitting, list[ScoredVideo]]:
+    """The detector calibrated on the videos, and each video as a fit on the others judges it."""
+    scored: dict[VideoRecord, VideoLogits] = {}
+    videos: dict[VideoRecord, ScoredVideo] = {}
+    for number, record in enumerate(records, 1):
+        try:
+            scored[record] = detector.score(record.path)
+        except FileError as error:
+            failure = failed(str(record.path), error.cause, detector.model)
+            videos[record] = scored_video(record, failure, source)
+        move(number, len(records))
+
+    def fit(chosen: list[VideoRecord], where: str) -> Calibration:
+        labels = [record.label for record in chosen]
+        known = [scored[record] for record in chosen]
+        return fit_calibration(known, labels, detector.decision, where)
+
+    try:
+        for fold in _folds([record for record in records if record in scored]):
+            others = fit([record for record in scored if record not in fold], "other folds")
+            decision = others.applied(detector.decision)
+            for record in fold:
+                prediction = decide(scored[record], decision, detector.model)
+                video = scored_video(record, prediction, source)
+                videos[record] = replace(video, verdict=prediction.verdict)
+        final = fit(list(scored), "the videos of this report, cross-fitted")
+    except ValueError as error:
+        raise UsageError(f"--fit {CROSS}: {error}") from error
+    calibrated = detector.calibrated(final)
+    fitting = Fitting(threshold=calibrated.decision.fake_above, calibration=_scale(final))
+    return calibrated, fitting, [videos[record] for record in records]
+
+
+def _folds(records: list[VideoRecord]) -> list[set[VideoRecord]]:
+    """Up to ten parts of about the same size; what shares people or footage is in one of them."""
+    folds: list[set[VideoRecord]] = [set() for _ in range(_FOLDS)]
+    for group in sorted(related(records, "identity"), key=len, reverse=True):
+        min(folds, key=len).update(group)
+    return [fold for fold in folds if fold]
 
 
 def _scale(calibration: Calibration) -> ScoreCalibration:

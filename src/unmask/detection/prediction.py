@@ -1,8 +1,11 @@
 """What is known of a video after it was judged."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from unmask.models.decision import Verdict
 from unmask.segments import Segment
@@ -81,6 +84,9 @@ class Prediction:
         model: who says so.
         reason: why it failed, or what to keep in mind; None if there is nothing to say.
         thresholds: what the verdict and the segments follow from; None if failed.
+        heatmaps: (N, h, w) float32, 0 to 1: for each face of the timeline, cell by cell of its
+            crop, where the model looked; no proof, and no part of `to_dict`. None of models
+            without a map head.
     """
 
     video: str
@@ -94,6 +100,7 @@ class Prediction:
     model: ModelId
     reason: str | None = None
     thresholds: Thresholds | None = None
+    heatmaps: NDArray[np.float32] | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         score = "" if self.confidence is None else f", confidence={self.confidence:.3f}"
@@ -107,7 +114,8 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, in the form that `unmask predict --format json` prints."""
-        content = asdict(self)
+        content = asdict(replace(self, heatmaps=None))
+        del content["heatmaps"]
         return {
             "video": content.pop("video"),
             "verdict": content.pop("verdict"),

@@ -19,6 +19,7 @@ class TrackLogits:
         windows: W windows over the faces.
         window_logits: (W,) float64.
         frame_logits: of each window (T,) float64, padding last; None without a frame head.
+        maps: (N, h, w) float32, of each face which cells were manipulated; None without a map head.
     """
 
     times: NDArray[np.float64]
@@ -26,6 +27,7 @@ class TrackLogits:
     windows: list[Window]
     window_logits: NDArray[np.float64]
     frame_logits: list[NDArray[np.float64]] | None
+    maps: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)

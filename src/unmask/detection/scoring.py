@@ -138,6 +138,7 @@ def scored_video(record: VideoRecord, prediction: Prediction, root: str | Path =
         face_size=float(np.median(np.sqrt(np.maximum(areas, 0)))) if areas else None,
         path=record.path,
         file=file.with_suffix("").as_posix(),
+        recording=record.source,
     )
 
 

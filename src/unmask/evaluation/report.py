@@ -26,7 +26,7 @@ from unmask.evaluation.plots import plot_evaluation
 from unmask.evaluation.protocols import ProtocolResult, run_protocol
 from unmask.evaluation.robustness import Cell
 from unmask.evaluation.scores import ScoredVideo, arrays, clusters, detailed_row
-from unmask.evaluation.slices import Slice, slices
+from unmask.evaluation.slices import Slice, ranked_pairs, slices
 from unmask.evaluation.verdicts import VerdictCounts, count_verdicts
 
 SUMMARY = "test_metrics_summary.json"
@@ -77,7 +77,8 @@ class Report:
         localisation: how well manipulated periods are found; None where none is known.
         operating_points: what thresholds cost; those but the first were chosen on these very
             scores, in hindsight.
-        slices: by category, method, resolution and face size.
+        slices: by category, kind and method of the fake, resolution and face size.
+        pairs, pairs_right: fakes whose own recording has a score, and how many score higher.
         robustness: the same videos under corruptions.
         comparison: against other scores.
         protocol: a published one.
@@ -96,6 +97,8 @@ class Report:
     localisation: Localisation | None
     operating_points: tuple[OperatingPoint, ...]
     slices: tuple[Slice, ...]
+    pairs: int = 0
+    pairs_right: float = 0.0
     robustness: tuple[Cell, ...] = ()
     comparison: Comparison | None = None
     protocol: ProtocolResult | None = None
@@ -130,6 +133,7 @@ def make_report(
     known = [video.coverage for video in videos if video.coverage is not None]
     located = any(video.label and video.truth for video in videos)
     lower = threshold if real_below is None else real_below
+    pairs, right = ranked_pairs(videos, videos)
     return Report(
         videos=len(videos),
         failures=tuple(Failure(v.name, v.reason) for v in videos if v.score is None),
@@ -146,6 +150,8 @@ def make_report(
             operating_points(labels, scores, threshold) if len(set(labels.tolist())) == 2 else ()
         ),
         slices=tuple(slices(videos, threshold)),
+        pairs=pairs,
+        pairs_right=right,
         robustness=tuple(robustness),
         comparison=None if against is None else compare_scores(videos, against),
         protocol=None
@@ -236,6 +242,9 @@ def report_text(report: Report) -> str:
         f"{truth:9}  {c.real:11}  {c.inconclusive:12}  {c.fake:11}  {c.failed:8}"
         for truth, c in report.verdicts.items()
     ]
+    if report.pairs:
+        right = f"{report.pairs_right:g} of {report.pairs}"
+        lines.append(f"pairs      {right} fakes have a higher score than their own recording")
     if m.failed:
         wrong = report.metrics_failures_wrong
         lines.append(f"  as wrong {wrong.accuracy:.4f} accuracy, {_auc(wrong.auc_roc)}")

@@ -54,6 +54,9 @@ class ScoredVideo:
         face_size: median of the square root of the face boxes' area, in pixels.
         path: the file that was scored.
         file: its path within its tree, without the suffix; tells videos of one name apart.
+        verdict: what it was called, where that does not follow from its score and the thresholds
+            of all: each video may have been judged by thresholds that others were fitted on.
+        recording: names the recording that it is, or was made from.
     """
 
     name: str
@@ -74,6 +77,8 @@ class ScoredVideo:
     face_size: float | None = None
     path: Path | None = None
     file: str | None = None
+    verdict: str | None = None
+    recording: str | None = None
 
     @property
     def periods(self) -> tuple[tuple[float, float], ...] | None:
@@ -131,6 +136,8 @@ class _Known:
     reason: str | None = None
     cluster: str | None = None
     file: str | None = None
+    verdict: str | None = None
+    recording: str | None = None
 
     __pydantic_config__ = FOREIGN
 
@@ -155,6 +162,8 @@ class _Known:
             resolution=self.resolution,
             face_size=self.face_size,
             file=self.file,
+            verdict=self.verdict,
+            recording=self.recording,
         )
 
 
@@ -259,5 +268,7 @@ def detailed_row(video: ScoredVideo, threshold: float) -> dict[str, Any]:
         reason=video.reason,
         cluster=video.cluster,
         file=video.file,
+        verdict=video.verdict,
+        recording=video.recording,
     )
     return asdict(row)

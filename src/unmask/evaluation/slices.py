@@ -19,7 +19,8 @@ class Slice:
     """The videos that have something in common.
 
     Attributes:
-        by: "category", "method", "resolution" or "face size".
+        by: "category", "kind", "method", "resolution" or "face size". A kind is what stands before
+            the brackets in the names of methods: "face swap" of "face swap (GHOST)".
         name: of the slice.
         real, fake, failed: how many have a score, by class, and how many none.
         accuracy: at the threshold; None if none has a score.
@@ -27,6 +28,8 @@ class Slice:
         interval: of the AUC, 95 %; none where a class has fewer than five videos.
         against: "own", or "all" where the other class is that of the whole file, since the slice
             has one class only.
+        pairs: of the fakes whose own recording has a score, how many there are, and
+        right: how many of them have a higher score than it; half where they are equal.
     """
 
     by: str
@@ -38,16 +41,21 @@ class Slice:
     auc_roc: float | None
     interval: Interval
     against: str
+    pairs: int = 0
+    right: float = 0.0
 
 
 def slices(videos: Sequence[ScoredVideo], threshold: float, resamples: int = 300) -> list[Slice]:
     """All slices of all kinds that divide these videos."""
     kinds: dict[str, Callable[[ScoredVideo], str | None]] = {
         "category": lambda video: video.category or None,
+        "kind": lambda video: (video.method or "").partition(" (")[0] or None,
         "method": lambda video: video.method,
         "resolution": lambda video: _bin(video.resolution, _RESOLUTIONS, "p"),
         "face size": lambda video: _bin(video.face_size, _FACE_SIZES, " px"),
     }
+    if not any(" (" in (video.method or "") for video in videos):
+        del kinds["kind"]
     found = []
     for by, name_of in kinds.items():
         members: dict[str, list[ScoredVideo]] = defaultdict(list)
@@ -83,7 +91,24 @@ def _slice(
         drawn = intervals(y, s, clusters(compared), ["auc_roc"], resamples=resamples)
         interval = drawn["auc_roc"]
     failed = len(inside) - len(labels)
-    return Slice(by, name, real, fake, failed, accuracy, area, interval, against)
+    pairs, right = ranked_pairs(inside, videos)
+    return Slice(by, name, real, fake, failed, accuracy, area, interval, against, pairs, right)
+
+
+def ranked_pairs(fakes: Sequence[ScoredVideo], videos: Sequence[ScoredVideo]) -> tuple[int, float]:
+    """How many of the fakes have a recording with a score among the videos, and a higher score.
+
+    Equal scores count half. Light, camera and compression are the same in both: no other measure
+    of a few videos says as much about manipulation alone.
+    """
+    reals = {v.recording: v.score for v in videos if not v.label and v.recording}
+    apart = [
+        fake.score - real
+        for fake in fakes
+        if fake.label and fake.score is not None
+        and (real := reals.get(fake.recording or "")) is not None
+    ]  # fmt: skip
+    return len(apart), sum(1.0 if d > 0 else 0.5 if d == 0 else 0.0 for d in apart)
 
 
 def _bin(value: float | None, edges: Sequence[int], unit: str) -> str | None:

@@ -32,6 +32,8 @@ def count_verdicts(
 def _verdict(video: ScoredVideo, real_below: float, fake_above: float) -> str:
     if video.score is None:
         return "failed"
+    if video.verdict is not None:
+        return video.verdict
     if video.score > fake_above:
         return "fake"
     return "real" if video.score <= real_below else "inconclusive"

@@ -200,16 +200,13 @@ class DeepfakeNet(nn.Module):
         """
         return self._look(faces)[0]
 
-    def maps(self, faces: Tensor) -> Tensor:
-        """(N, 3, S, S) uint8 RGB -> (N, h, w) logits: which cells were manipulated.
+    def encode_with_maps(self, faces: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`encode`, and (N, h, w) logits of which cells were manipulated; None without a map head.
 
         Raises:
-            UsageError: the network has no map head.
+            UsageError: the backbone takes faces of another size only.
         """
-        maps = self._look(faces)[1]
-        if maps is None:
-            raise UsageError("this model has no map of what was manipulated (map_head)")
-        return maps
+        return self._look(faces)
 
     def _look(self, faces: Tensor) -> tuple[Tensor, Tensor | None]:
         """Features of frames, and the map's logits where there is a map head."""

@@ -167,6 +167,42 @@ PRESETS = {
         ),
         Decision(faces="all", smoothing=1, aggregate="max"),
     ),
+    # The shipped model's: single faces of 288 px (preprocess --length 1 --overlap 0), and fakes
+    # made of the recordings beside them.
+    "small": RunConfig(
+        ModelConfig(
+            backbone="tf_efficientnet_lite0",
+            temporal="mean",
+            pooling="mean",
+            head_hidden=0,
+            frame_head=True,
+            map_head=True,
+        ),
+        TrainConfig(
+            epochs=8,
+            batch_size=24,
+            lr=5e-4,
+            weight_decay=0.01,
+            schedule="cosine",
+            warmup=0.5,
+            clip_norm=2.0,
+            ema=0.9995,
+            monitor="val_auc",
+            workers=2,
+            short="pad",
+            map_loss=1.0,
+            rank_loss=0.75,
+            per_recording=16,
+            augment="strong",
+            crop=224,
+            synth="self-blending,self-blending,face swap,face swap,region replacement,generator",
+            true_fakes=0.2,
+            refit=True,
+            calibrate=True,
+            keep=3,
+        ),
+        Decision(faces="all", smoothing=1, frame_smoothing=5, aggregate="logit"),
+    ),
 }
 
 

@@ -224,12 +224,12 @@ def _draw_overlay(rng: np.random.Generator) -> Step:
     scale, text = float(rng.uniform(0.3, 1.2)), rng.random() < 0.6
 
     def change(rgb: Pixels) -> Pixels:
-        out, side = rgb.copy(), rgb.shape[0]
+        out, side = np.clip(rgb, 0, 255).astype(np.uint8), rgb.shape[0]
         left, top = int(x * side), int(y * side)
         if text:
             cv2.putText(out, letters, (left, top), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1)
         else:
             cv2.rectangle(out, (0, top), (side, top + int(bar * side)), colour, -1)
-        return out
+        return out.astype(np.float32)
 
     return _each(change)

@@ -55,8 +55,8 @@ class TrainingWindows(Dataset["list[Sample] | StoreError"]):
         self.dataset, self._augment, self.cache = dataset, augment, cache
         self._crop, self._forger, self._true_fakes = crop, forger, true_fakes
         self._people = dataset.people
-        everything = list(range(len(dataset)))
-        reals = [k for k in everything if not dataset.labels[k]]
+        everything, labels, methods = list(range(len(dataset))), dataset.labels, dataset.methods
+        reals = [k for k in everything if not labels[k]]
         self._rows = everything if forger is None else reals
         recordings = dataset.recordings
         # Of each recording its first window.
@@ -65,8 +65,8 @@ class TrainingWindows(Dataset["list[Sample] | StoreError"]):
         known = {name for name, _ in at}
         self._fakes: dict[str, list[tuple[int, int | None]]] = {}  # by method: with its real
         for k in everything:
-            if dataset.labels[k] and (recordings[k] in at or recordings[k][0] not in known):
-                own = self._fakes.setdefault(dataset.methods[k] or "", [])
+            if labels[k] and (recordings[k] in at or recordings[k][0] not in known):
+                own = self._fakes.setdefault(methods[k] or "", [])
                 own.append((k, at.get(recordings[k])))
 
     def __len__(self) -> int:
@@ -80,12 +80,14 @@ class TrainingWindows(Dataset["list[Sample] | StoreError"]):
     @property
     def labels(self) -> list[float]:
         """Of every item; of a pair, its real half's."""
-        return [self.dataset.labels[k] for k in self._rows]
+        labels = self.dataset.labels
+        return [labels[k] for k in self._rows]
 
     @property
     def recordings(self) -> list[tuple[str, int]]:
         """Of every item, see DeepfakeWindowDataset."""
-        return [self.dataset.recordings[k] for k in self._rows]
+        recordings = self.dataset.recordings
+        return [recordings[k] for k in self._rows]
 
     def __getitem__(self, draw: Draw) -> "list[Sample] | StoreError":
         """What was drawn; `faces` are (T, F) float32 features where they are cached.
