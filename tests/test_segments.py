@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from unmask.segments import find_segments, format_timestamp, moving_average
+from unmask.segments import find_segments, find_step, format_timestamp, moving_average
 
 
 @pytest.mark.parametrize("width", [1, 3, 5, 9])
@@ -44,3 +44,47 @@ def test_nothing_above_nothing_found() -> None:
 )
 def test_timestamps(seconds: float, text: str) -> None:
     assert format_timestamp(seconds) == text
+
+
+def test_a_step_is_the_best_of_all_runs() -> None:
+    """Against every run, tried one by one; and known edges under noise."""
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        curve = rng.normal(size=int(rng.integers(6, 25)))
+        count = len(curve)
+
+        def residual(a: int, b: int, curve: "np.ndarray" = curve) -> float:
+            rest = np.concatenate([curve[:a], curve[b:]])
+            if curve[a:b].mean() <= rest.mean():
+                return float("inf")
+            return float((b - a) * curve[a:b].var() + len(rest) * rest.var())
+
+        runs = [
+            (a, b) for a in range(count) for b in range(a + 3, count + 1) if count - (b - a) >= 3
+        ]
+        found = find_step(curve)
+        assert found is not None
+        assert residual(found.start, found.stop) == pytest.approx(min(residual(*r) for r in runs))
+    curve = rng.normal(0, 0.3, 60)
+    curve[20:35] += 2
+    found = find_step(curve)
+    assert found is not None
+    assert (found.start, found.stop) == (20, 35)
+    assert found.contrast > 4
+    flat = find_step(rng.normal(0, 0.3, 60))
+    assert flat is not None
+    assert flat.contrast < 3
+
+
+def test_a_step_at_an_end_a_short_curve_and_a_long_one() -> None:
+    end = find_step([0.0] * 9 + [1.0] * 6)
+    assert end is not None
+    assert (end.start, end.stop) == (9, 15)
+    assert find_step([0.0, 0, 0, 1, 1]) is None
+    assert find_step(np.zeros(20)) is None
+    curve = np.zeros(50_000)
+    curve[20_000:30_000] = 1
+    long = find_step(curve)
+    assert long is not None
+    assert abs(long.start - 20_000) <= 25
+    assert abs(long.stop - 30_000) <= 25

@@ -104,6 +104,75 @@ def find_segments(
     return segments
 
 
+@dataclass(frozen=True)
+class Step:
+    """A run of a curve that stands above the rest of it.
+
+    Attributes:
+        start, stop: half-open range of entries.
+        contrast: how sharply it stands out: the smaller of its height over the rest and over the
+            entries beside its edges, in units of what the curve deviates within the two parts.
+    """
+
+    start: int
+    stop: int
+    contrast: float
+
+
+_LEAST = 3  # entries of a step, of the rest, and on each side of an edge
+_MOST = 2000  # entries that are searched; longer curves are averaged in groups
+_QUIET = 0.15  # deviation of log-odds below which a curve counts as equally quiet
+
+
+def find_step(curve: ArrayLike) -> Step | None:
+    """The run of a curve by which two levels fit it best, if it is the higher one.
+
+    Within one video light, camera and compression stay the same: a part that differs from the rest
+    says more than a level that other videos reach, too. The fit is that of least squares with two
+    change points (an epidemic alternative: Levin and Kline 1985, "The cusum test of homogeneity
+    with an application in spontaneous abortion epidemiology").
+
+    Args:
+        curve: (N,) log-odds, evenly in time.
+
+    Returns:
+        The step; None of a curve of fewer than six entries, or without one.
+    """
+    whole = np.asarray(curve, dtype=np.float64)
+    group = -(-len(whole) // _MOST) or 1
+    values = np.array([whole[k : k + group].mean() for k in range(0, len(whole), group)])
+    count, total = len(values), np.concatenate([[0.0], np.cumsum(values)])
+    best, start, stop = 0.0, 0, 0
+    for first in range(count - _LEAST + 1):
+        ends = np.arange(first + _LEAST, count + 1)
+        inside = ends - first
+        outside = count - inside
+        ends, inside, outside = (part[outside >= _LEAST] for part in (ends, inside, outside))
+        if not len(ends):
+            continue
+        part = total[ends] - total[first]
+        height = part / inside - (total[-1] - part) / outside
+        gain = height * np.sqrt(inside * outside / count)
+        last = int(gain.argmax())
+        if gain[last] > best:
+            best, start, stop = float(gain[last]), first, int(ends[last])
+    if not stop:
+        return None
+    return Step(start * group, min(stop * group, len(whole)), _contrast(values, start, stop))
+
+
+def _contrast(values: NDArray[np.float64], start: int, stop: int) -> float:
+    step, rest = values[start:stop], np.concatenate([values[:start], values[stop:]])
+    heights = [step.mean() - rest.mean()]
+    if start:
+        before = values[max(0, start - _LEAST) : start]
+        heights.append(step[:_LEAST].mean() - before.mean())
+    if stop < len(values):
+        heights.append(step[-_LEAST:].mean() - values[stop : stop + _LEAST].mean())
+    spread = (len(step) * step.var() + len(rest) * rest.var()) / (len(values) - 2)
+    return float(min(heights) / np.sqrt(spread + _QUIET**2))
+
+
 def format_timestamp(seconds: float) -> str:
     """Seconds -> "HH:MM:SS", rounded down, as a player shows it."""
     whole = int(seconds + 1e-6)

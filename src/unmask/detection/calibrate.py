@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from unmask.detection.decide import decide, video_confidence
+from unmask.detection.decide import decide, video_confidence, video_contrast
 from unmask.detection.prediction import ModelId
 from unmask.detection.scores import VideoLogits
 from unmask.evaluation.fitting import platt_targets
@@ -15,6 +15,7 @@ from unmask.models import Calibration, Decision
 from unmask.models.calibration import Basis
 
 FALSE_ALARMS, MISSES = 0.03, 0.10  # of the reals called fake, and of the fakes called real
+STEPS = 0.05  # of the reals that have a segment because it differs from the rest of the video
 _SLOPES = (1e-3, 50.0)  # 1 / temperature
 
 
@@ -53,6 +54,7 @@ def fit_calibration(
     scaled = _scaled(decision, slope, shift)
     scores = _confidences(faces, scaled)
     curve = np.concatenate([_curve(v, scaled) for v, label in known if not label])
+    contrasts = np.array([video_contrast(v, scaled) for v, label in known if not label])
     reals, fakes = int((truth == 0).sum()), int((truth == 1).sum())
     return Calibration(
         temperature=scaled.temperature,
@@ -60,11 +62,13 @@ def fit_calibration(
         real_below=min(0.5, _reached_by(scores[truth == 1], misses)),
         fake_above=max(0.5, _exceeded_by(scores[truth == 0], false_alarms)),
         segment_threshold=max(0.5, _exceeded_by(curve, false_alarms)),
+        segment_contrast=_exceeded_by(contrasts, STEPS),
         basis=Basis(
             reals, fakes, videos, auc(truth, scores),
             fake_above=f"at most {false_alarms:.0%} of the reals lie above",
             real_below=f"at most {misses:.0%} of the fakes lie below",
             segment_threshold=f"at most {false_alarms:.0%} of the reals' faces lie above",
+            segment_contrast=f"at most {STEPS:.0%} of the reals have a sharper step",
         ),
     )  # fmt: skip
 

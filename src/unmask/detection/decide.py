@@ -15,7 +15,15 @@ from unmask.detection.prediction import (
 )
 from unmask.detection.scores import TrackLogits, VideoLogits
 from unmask.models import Decision
-from unmask.segments import Segment, aggregate, find_segments, moving_average, stretches
+from unmask.segments import (
+    Segment,
+    Step,
+    aggregate,
+    find_segments,
+    find_step,
+    moving_average,
+    stretches,
+)
 
 
 def decide(scored: VideoLogits, decision: Decision, model: ModelId) -> Prediction:
@@ -28,11 +36,16 @@ def decide(scored: VideoLogits, decision: Decision, model: ModelId) -> Predictio
         _Judged(number, track, scored, decision) for number, track in enumerate(scored.tracks)
     ]
     confidence = max(person.confidence for person in judged)
+    segments = tuple(segment for person in judged for segment in person.segments())
+    verdict = decision.verdict(confidence)
+    if verdict == "real" and segments and decision.segment_contrast is not None:
+        verdict = "inconclusive"
+        notes.append("scores like a real video, but for the segments")
     return Prediction(
         video=scored.video,
-        verdict=decision.verdict(confidence),
+        verdict=verdict,
         confidence=confidence,
-        segments=tuple(segment for person in judged for segment in person.segments()),
+        segments=segments,
         timeline=tuple(face for person in judged for face in person.faces()),
         windows=tuple(window for person in judged for window in person.windows()),
         tracks=tuple(person.summary() for person in judged),
@@ -52,6 +65,15 @@ def _heatmaps(scored: VideoLogits) -> NDArray[np.float32] | None:
 def failed(video: str, reason: str, model: ModelId) -> Prediction:
     """The prediction of a video that could not be scored."""
     return Prediction(video, "failed", None, (), (), (), (), 0.0, model, reason)
+
+
+def video_contrast(scored: VideoLogits, decision: Decision) -> float:
+    """The sharpest step of any person's curve (see Decision.segment_contrast); 0 without one."""
+    steps = [
+        _Judged(number, track, scored, decision).step()
+        for number, track in enumerate(scored.tracks)
+    ]
+    return max((step.contrast for step in steps if step is not None), default=0.0)
 
 
 def video_confidence(scored: VideoLogits, decision: Decision) -> float | None:
@@ -121,7 +143,19 @@ class _Judged:
             starts, ends = times, np.minimum(times + self._step, max(self._duration, times[-1]))
             smooth = self._smoothed(times, times, self._curve(), decision.frame_smoothing)
         gap = 1.5 * self._step
-        return find_segments(starts, ends, smooth, decision.segment_threshold, self._number, gap)
+        found = find_segments(starts, ends, smooth, decision.segment_threshold, self._number, gap)
+        step = self.step() if decision.segment_contrast is not None and not found else None
+        if step is None or step.contrast <= (decision.segment_contrast or 0):
+            return found
+        first, last = self._track.times[step.start], self._track.times[step.stop - 1]
+        score = float(self._curve()[step.start : step.stop].mean())
+        end = min(last + self._step, max(self._duration, last))
+        return [Segment(float(first), float(end), score, self._number)]
+
+    def step(self) -> Step | None:
+        """The stretch of faces that stands out from the person's others."""
+        scores = np.clip(self._curve(), 1e-9, 1 - 1e-9)
+        return find_step(np.log(scores) - np.log1p(-scores))
 
 
 def _pixels(box: NDArray[np.float32]) -> tuple[float, float, float, float]:

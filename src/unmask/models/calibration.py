@@ -23,7 +23,8 @@ class Basis:
         reals, fakes: how many videos.
         videos: where they are from, in words.
         auc_roc: of their scores; None if only one class was there.
-        fake_above, real_below, segment_threshold: what each threshold was chosen for, in words.
+        fake_above, real_below, segment_threshold, segment_contrast: what each threshold was chosen
+            for, in words.
     """
 
     reals: Annotated[int, Ge(0)]
@@ -33,6 +34,7 @@ class Basis:
     fake_above: str
     real_below: str
     segment_threshold: str
+    segment_contrast: str = ""
 
     __pydantic_config__ = STRICT
 
@@ -42,7 +44,8 @@ class Calibration:
     """The fitted part of a Decision.
 
     Attributes:
-        temperature, offset, real_below, fake_above, segment_threshold: see Decision.
+        temperature, offset, real_below, fake_above, segment_threshold, segment_contrast: see
+            Decision.
         basis: what it was fitted on.
         format: of the file.
 
@@ -56,6 +59,7 @@ class Calibration:
     fake_above: Probability
     segment_threshold: Probability
     basis: Basis
+    segment_contrast: float | None = None
     format: Literal[2] = 2
 
     __pydantic_config__ = STRICT
@@ -73,6 +77,7 @@ class Calibration:
             real_below=self.real_below,
             fake_above=self.fake_above,
             segment_threshold=self.segment_threshold,
+            segment_contrast=self.segment_contrast,
         )
 
     def save(self, folder: str | Path) -> None:

@@ -36,6 +36,9 @@ class Decision:
         real_below, fake_above: a confidence up to the one is "real", over the other "fake", and
             between them "inconclusive".
         segment_threshold: a segment is where the smoothed curve lies above it.
+        segment_contrast: where a person has no such segment, a stretch that stands out from the
+            rest of the curve more sharply than this is one (see unmask.segments.find_step), and
+            the video is not called "real". None looks for none.
 
     Raises:
         UsageError: real_below lies above fake_above.
@@ -50,6 +53,7 @@ class Decision:
     real_below: Probability = 0.5
     fake_above: Probability = 0.5
     segment_threshold: Probability = 0.7
+    segment_contrast: float | None = None
 
     __pydantic_config__ = STRICT
 
