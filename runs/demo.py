@@ -1,9 +1,10 @@
 """The main job, offline: two simulated clips, their verdicts, and where the fake is.
 
 A filmed face is what the product is for, but none may be shipped. So two public-domain
-photographs (Grace Hopper, in matplotlib; Eileen Collins, in scikit-image) are filmed by a camera
-that moves and is noisy; one of them is manipulated for some seconds. That shows what a verdict
-looks like. It says nothing about how well real deepfakes are found: `unmask info small` does.
+photographs (Eileen Collins, in scikit-image; Grace Hopper, in matplotlib) are filmed by a camera
+that moves and is noisy; for most of the second clip Hopper's face is replaced by Collins's. That
+shows what a verdict looks like. It says nothing about how well real deepfakes are found:
+`unmask info small` does.
 """
 
 import argparse
@@ -25,22 +26,25 @@ from numpy.typing import NDArray
 from unmask.atomic import replacing, write_text
 from unmask.corpora import VideoRecord, write_table
 from unmask.detection.detector import Detector
+from unmask.detection.heatmap import save_heatmaps
 from unmask.detection.prediction import Prediction
 from unmask.detection.writers import as_text
 from unmask.faces import MTCNN
-from unmask.synth import SelfBlend
+from unmask.synth.manipulation import Scene
+from unmask.synth.patch import Patch
+from unmask.synth.swap import FaceSwap
 from unmask.video.encoder import encode
 
 FPS, SECONDS, SIDE = 12, 10.0, 360
-MANIPULATED = (3.0, 7.0)
+MANIPULATED = (1.5, 9.5)
 
 
 def photographs() -> dict[str, NDArray[np.uint8]]:
     hopper = cv2.imread(str(Path(mpl.get_data_path()) / "sample_data" / "grace_hopper.jpg"))
     assert hopper is not None
     return {
-        "hopper": np.ascontiguousarray(hopper[..., ::-1], dtype=np.uint8),
         "collins": np.ascontiguousarray(skimage.data.astronaut(), dtype=np.uint8),
+        "hopper": np.ascontiguousarray(hopper[..., ::-1], dtype=np.uint8),
     }
 
 
@@ -49,10 +53,9 @@ def film(
     landmarks: NDArray[np.float32],
     rng: np.random.Generator,
     segments: tuple[tuple[float, float], ...],
+    swap: FaceSwap,
 ) -> Iterator[NDArray[np.uint8]]:
-    """A moving, noisy camera on a photograph, manipulated within the segments."""
-    blend = SelfBlend.draw(rng)
-    blend = replace(blend, mask=replace(blend.mask, region="face", ratio=1.0))
+    """A moving, noisy camera on a photograph, its face swapped within the segments."""
     face = landmarks.mean(axis=0)
     zoom = SIDE / (np.linalg.norm(landmarks[0] - landmarks[1]) * rng.uniform(4.5, 6.5))
     speed, phase = rng.uniform(0.4, 1.2, 4), rng.uniform(0, 2 * np.pi, 4)
@@ -61,7 +64,7 @@ def film(
         clock = number / FPS
         rgb = photo
         if any(start <= clock < end for start, end in segments):
-            rgb = blend.apply(photo, landmarks, clock).rgb
+            rgb = swap.apply(photo, landmarks, clock).rgb
         wave = np.sin(speed * clock + phase)
         angle, scale = 0.08 * wave[0], zoom * (1 + 0.08 * wave[1])
         cos, sin = scale * np.cos(angle), scale * np.sin(angle)
@@ -77,14 +80,20 @@ def film(
 
 def make_clips(out: Path, seed: int) -> list[VideoRecord]:
     """One clip as the camera saw it, one manipulated for some seconds."""
-    detector, records = MTCNN(), []
-    for label, (person, photo) in enumerate(photographs().items()):
-        landmarks = detector.detect([photo])[0][0].landmarks
+    photos, records = photographs(), []
+    found = MTCNN().detect(list(photos.values()))
+    faces = {person: faces[0].landmarks for person, faces in zip(photos, found, strict=True)}
+    donor = Patch.cut(photos["collins"], faces["collins"])
+    assert donor is not None
+    swap = FaceSwap.draw(np.random.default_rng(seed), Scene(other=[donor]))
+    swap = replace(swap, mask=replace(swap.mask, region="face", ratio=1.0), changes=())
+    for label, (person, photo) in enumerate(photos.items()):
         category = ("real", "fake")[label]
         path = out / "clips" / category / f"{person}.mp4"
         segments = (MANIPULATED,) if label else ()
         with replacing(path) as temporary:
-            frames = film(photo, landmarks, np.random.default_rng((seed, label)), segments)
+            rng = np.random.default_rng((seed, label))
+            frames = film(photo, faces[person], rng, segments, swap)
             encode(temporary, frames, Fraction(FPS), crf=20, container="mp4")
         records.append(VideoRecord(path, label, category, (person,), person, segments=segments))
     return records
@@ -120,8 +129,8 @@ def main() -> None:
     out, begun = args.out, time.perf_counter()
     shutil.rmtree(out, ignore_errors=True)
     print(
-        "These are SIMULATED clips: two photographs under a moving camera, one of them altered\n"
-        "for some seconds by self-blending. They show what a verdict looks like; how well real\n"
+        "These are SIMULATED clips: two photographs under a moving camera, in one of them the\n"
+        "face swapped for some seconds. They show what a verdict looks like; how well real\n"
         "deepfakes are found, and which are not, stands in `unmask info small`.",
         flush=True,
     )
@@ -134,7 +143,9 @@ def main() -> None:
     write_table(out / "truth.jsonl", records)
     write_text(out / "predictions.json", json.dumps([p.to_dict() for p in predictions]))
     draw(out / "curves.png", predictions, records)
+    save_heatmaps(predictions[1], detector.bundle.spec, out / "heatmap.png")
     print(f"\npredictions  {out}/predictions.json\ncurves       {out}/curves.png")
+    print(f"heatmap      {out}/heatmap.png")
     print(f"{time.perf_counter() - begun:.0f} s", file=sys.stderr)
 
 

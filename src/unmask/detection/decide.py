@@ -52,7 +52,12 @@ def decide(scored: VideoLogits, decision: Decision, model: ModelId) -> Predictio
         coverage=coverage([track.times for track in scored.tracks], scored.sampled),
         model=model,
         reason="; ".join(notes) or None,
-        thresholds=Thresholds(decision.real_below, decision.fake_above, decision.segment_threshold),
+        thresholds=Thresholds(
+            decision.real_below,
+            decision.fake_above,
+            decision.segment_threshold,
+            decision.segment_contrast,
+        ),
         heatmaps=_heatmaps(scored),
     )
 

@@ -66,6 +66,7 @@ class Thresholds:
     real_below: float
     fake_above: float
     segment_threshold: float
+    segment_contrast: float | None = None
 
 
 @dataclass(frozen=True, repr=False)
