@@ -48,7 +48,8 @@ def windows(
             faces = np.ascontiguousarray(track.crops.transpose(0, 3, 1, 2))
             versions = [(record.label, faces)]
             if forge and not record.label:
-                versions += [(1, forger.forge(track, whole, track, rng).fake) for _ in range(FORGED)]
+                for _ in range(FORGED):
+                    versions.append((1, forger.forge(track, whole, track, rng).fake))
             for label, version in versions:
                 rows = encode(net, version)
                 for window in make_windows(len(track), LENGTH, 0):

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,11 +15,14 @@ from unmask.data import pt_file
 from unmask.data.preprocessor import VideoPreprocessor
 from unmask.data.pt_file import ProcessedVideo
 from unmask.detection.heatmap import overlay
+from unmask.detection.scores import VideoLogits
+from unmask.detection.stability import Trim
 from unmask.device import autocast
 from unmask.errors import StoreError, UsageError, VideoError
 from unmask.face_spec import FaceSpec
 from unmask.models import Bundle, BundleConfig, Decision, DeepfakeNet, save_bundle
 from unmask.video.encoder import encode
+from unmask.video.reader import Limits, Video
 
 
 @pytest.fixture(scope="module")
@@ -224,3 +228,58 @@ def test_heatmaps_are_written_for_videos_and_refused_without_a_map(
     refused = unmask("predict", clip, "--model", model, "--heatmaps", tmp_path)
     assert refused.returncode == 2
     assert "makes no heatmaps" in refused.stderr
+
+
+class Named(Detector):
+    """Judges a copy by its name: what `said` holds of it, else what the model says."""
+
+    said: dict[str, float]
+
+    def under(self, corruption: Any) -> "Named":
+        other = super().under(corruption)
+        other.said = self.said
+        other.kind = getattr(corruption, "kind", "trim")
+        return other
+
+    kind = "clean"
+
+    def score(self, path: str | Path) -> VideoLogits:
+        found = super().score(path)
+        logit = np.array([self.said.get(self.kind, 3.0)])
+        tracks = tuple(
+            replace(t, window_logits=logit.repeat(len(t.windows)), frame_logits=None)
+            for t in found.tracks
+        )
+        return replace(found, tracks=tracks)
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict", "changed"),
+    [
+        ({}, "fake", ""),
+        ({"h264": -3.0}, "inconclusive", "not encoded again"),
+        ({"trim": -3.0}, "inconclusive", "not without its first third"),
+        ({"clean": -3.0}, "inconclusive", "not at half the resolution"),
+    ],
+)
+def test_a_verdict_that_copies_do_not_share_is_given_up(
+    bundle: Bundle, clip: Path, said: dict[str, float], verdict: str, changed: str
+) -> None:
+    detector = Named(bundle, stability=True)
+    detector.said = said
+    prediction = detector.predict(clip)
+    assert prediction.verdict == verdict
+    assert changed in (prediction.reason or "")
+    assert prediction.stability is not None
+    assert [trial.verdict for trial in prediction.stability].count("fake") == 3 - (
+        sum(key != "clean" for key in said)
+    )
+    assert json.loads(prediction.to_json())["stability"][0]["copy"] == "encoded again"
+
+
+def test_a_trimmed_copy_lacks_its_start(clip: Path) -> None:
+    with Trim(1.0).open(clip, Limits()) as video:
+        times = [frame.time for frame in video.frames(4)]
+    assert min(times) >= 1.0
+    with Video(clip) as video:
+        assert times == [frame.time for frame in video.frames(4) if frame.time >= 1.0]

@@ -26,6 +26,7 @@ from unmask.cli import options
     type=click.Path(file_okay=False),
     help="Folder for a picture of each video's faces, and where the model looked in them.",
 )
+@click.option("--stability", is_flag=True, help="Judge copies, too; takes four times as long.")
 @options.faces
 @options.timeout
 @options.device
@@ -37,6 +38,7 @@ def predict(
     form: str,
     output: str | None,
     heatmaps: str | None,
+    stability: bool,
     faces: str | None,
     timeout: float,
     device: str,
@@ -50,7 +52,7 @@ def predict(
 
     inputs = [found for path in paths for found in _expand(path)]
     limits = Limits(timeout=timeout)
-    detector = Detector.from_pretrained(model, faces=faces, device=device, limits=limits)
+    detector = Detector.from_pretrained(model, faces, device, limits, stability)
     if heatmaps and not detector.bundle.config.model.map_head:
         raise UsageError(f"the model {detector.model.name} makes no heatmaps (map_head)")
     move, failed = options.progress("predict", quiet), []

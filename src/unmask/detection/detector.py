@@ -22,6 +22,7 @@ from unmask.data.windows import make_windows
 from unmask.detection.decide import decide, failed
 from unmask.detection.prediction import ModelId, Prediction
 from unmask.detection.scores import TrackLogits, VideoLogits
+from unmask.detection.stability import Trim, tested
 from unmask.device import autocast, fast_precision, pick_device
 from unmask.errors import FileError, InternalError, StoreError
 from unmask.face_spec import FaceSpec
@@ -59,6 +60,8 @@ class Detector:
         faces: whose faces: "largest", "all" or a number; None is the model's own choice.
         device: "auto", "cpu", "cuda", "cuda:1", "mps"...
         limits: what a video may cost before it is refused.
+        stability: judge copies of every video, too, and give up verdicts that they do not share
+            (see unmask.detection.stability.tested).
 
     Attributes:
         bundle: the model.
@@ -73,8 +76,9 @@ class Detector:
         faces: str | int | None = None,
         device: str = "auto",
         limits: Limits = Limits(),  # noqa: B008
+        stability: bool = False,
     ) -> None:
-        self.bundle = bundle
+        self.bundle, self._stability = bundle, stability
         self.decision = replace(bundle.decision, faces=parse_faces(faces or bundle.decision.faces))
         self.device = pick_device(device)
         self.model = ModelId(bundle.name, bundle.sha256)
@@ -95,22 +99,24 @@ class Detector:
         faces: str | int | None = None,
         device: str = "auto",
         limits: Limits = Limits(),  # noqa: B008
+        stability: bool = False,
     ) -> Self:
         """Load a model.
 
         Args:
             model: "small", which comes along; a bundle folder (as training leaves it), a
                 `.safetensors` or a `.pth`; or one from the network (see find_model).
-            faces, device, limits: see Detector.
+            faces, device, limits, stability: see Detector.
 
         Raises:
             ModelError: it cannot be loaded.
         """
-        return cls(load_bundle(find_model(model)), faces, device, limits)
+        return cls(load_bundle(find_model(model)), faces, device, limits, stability)
 
-    def under(self, corruption: Corruption) -> Self:
+    def under(self, corruption: Corruption | Trim) -> Self:
         """The same detector, before which every video is corrupted."""
         other = copy(self)
+        other._stability = False
         other.preprocessor = self.preprocessor.opening(corruption.open)
         other._corrupted = bool(corruption.level)
         return other
@@ -143,12 +149,16 @@ class Detector:
             VideoError, StoreError: the file cannot be used.
         """
         if isinstance(source, str | Path):
-            return decide(self.score(source), self.decision, self.model)
+            return self._judge(source)
         return map(self._predict_or_fail, source)
+
+    def _judge(self, path: str | Path) -> Prediction:
+        prediction = decide(self.score(path), self.decision, self.model)
+        return tested(self, prediction) if self._stability else prediction
 
     def _predict_or_fail(self, path: str | Path) -> Prediction:
         try:
-            return decide(self.score(path), self.decision, self.model)
+            return self._judge(path)
         except FileError as error:
             return failed(str(path), error.cause, self.model)
         except Exception as error:  # a bug of ours costs one video, not the run

@@ -69,6 +69,15 @@ class Thresholds:
     segment_contrast: float | None = None
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What a copy of the video is called: "failed" and no confidence if it cannot be scored."""
+
+    copy: str
+    verdict: Verdict
+    confidence: float | None
+
+
 @dataclass(frozen=True, repr=False)
 class Prediction:
     """What is known of a video afterwards.
@@ -85,6 +94,8 @@ class Prediction:
         model: who says so.
         reason: why it failed, or what to keep in mind; None if there is nothing to say.
         thresholds: what the verdict and the segments follow from; None if failed.
+        stability: what copies of the video are called (see unmask.detection.stability); None where
+            that was not asked for.
         heatmaps: (N, h, w) float32, 0 to 1: for each face of the timeline, cell by cell of its
             crop, where the model looked; no proof, and no part of `to_dict`. None of models
             without a map head.
@@ -101,6 +112,7 @@ class Prediction:
     model: ModelId
     reason: str | None = None
     thresholds: Thresholds | None = None
+    stability: tuple[Trial, ...] | None = None
     heatmaps: NDArray[np.float32] | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:

@@ -119,6 +119,9 @@ def as_text(prediction: Prediction) -> str:
             f"  {s.start_time} - {s.end_time}  suspicious, {s.start:.1f} to {s.end:.1f} s, "
             f"mean score {s.confidence:.3f}{person}"
         )
+    for trial in p.stability or ():
+        score = "no score" if trial.confidence is None else f"{trial.confidence:.3f}"
+        lines.append(f"  {trial.copy}: {trial.verdict}, {score}")
     if p.reason:
         lines.append(f"  note: {p.reason}")
     return "\n".join(lines) + "\n"
