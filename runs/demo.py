@@ -36,7 +36,7 @@ from unmask.synth.swap import FaceSwap
 from unmask.video.encoder import encode
 
 FPS, SECONDS, SIDE = 12, 10.0, 360
-MANIPULATED = (1.5, 9.5)
+MANIPULATED = (1.0, 9.7)
 
 
 def photographs() -> dict[str, NDArray[np.uint8]]:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import stat
 import subprocess
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler
@@ -29,6 +30,8 @@ CALIBRATION = Calibration(2.0, -1.0, 0.2, 0.9, 0.8, Basis(5, 5, "a test", 0.7, "
 def saved(tmp_path: Path, bundle: Bundle) -> Path:
     whole = replace(bundle, calibration=CALIBRATION, card="# A card\n")
     save_bundle(tmp_path / "bundle", whole, half=True)
+    others = [stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "bundle").iterdir()]
+    assert len(set(others)) == 1  # whoever may read one may read all
     return tmp_path / "bundle"
 
 

@@ -73,6 +73,16 @@ def save_tensors(path: str | Path, content: Any) -> None:
             raise OSError(str(error).splitlines()[0]) from error
 
 
+def save_safetensors(
+    path: str | Path, tensors: dict[str, Any], metadata: dict[str, str] | None = None
+) -> None:
+    """Write a `.safetensors` file, atomically; others may read it, which safetensors forbids."""
+    from safetensors.torch import save
+
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata))
+
+
 @cache  # once a folder and process: whatever comes later is not of an earlier run
 def _sweep(folder: Path) -> None:
     """Remove the temporary files that processes which are gone have left in a folder."""

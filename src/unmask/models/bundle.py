@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from unmask import documents
-from unmask.atomic import replacing, write_text
+from unmask.atomic import save_safetensors, write_text
 from unmask.documents import STRICT
 from unmask.errors import ModelError, UsageError
 from unmask.face_spec import FaceSpec
@@ -122,8 +122,7 @@ def save_bundle(folder: str | Path, bundle: Bundle, half: bool = False) -> None:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     for name in (CALIBRATION, CARD):  # of what was there before
         (folder / name).unlink(missing_ok=True)
-    with replacing(folder / WEIGHTS) as temporary:
-        save_file(state, temporary)
+    save_safetensors(folder / WEIGHTS, state)
     if bundle.calibration is not None:
         bundle.calibration.save(folder)
     if bundle.card is not None:

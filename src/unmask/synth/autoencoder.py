@@ -19,10 +19,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from unmask.atomic import replacing
+from unmask.atomic import save_safetensors
 from unmask.errors import ModelError
 from unmask.synth.patch import Image, Pixels
 
@@ -206,9 +205,8 @@ def _batch(rng: np.random.Generator, people: list[Image], pixels: int) -> Tensor
 
 def save_autoencoder(path: str | Path, net: Autoencoder) -> None:
     """Write weights and architecture as one `.safetensors` file."""
-    with replacing(Path(path)) as temporary:
-        state = {key: value.contiguous() for key, value in net.state_dict().items()}
-        save_file(state, temporary, {"autoencoder": json.dumps(asdict(net.config))})
+    state = {key: value.contiguous() for key, value in net.state_dict().items()}
+    save_safetensors(path, state, {"autoencoder": json.dumps(asdict(net.config))})
 
 
 def load_autoencoder(path: str | Path) -> Autoencoder:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from unmask.atomic import replacing
+from unmask.atomic import save_safetensors
 from unmask.data import pt_file
 from unmask.data.choice import choose_faces
 from unmask.data.pt_file import ProcessedVideo
@@ -109,8 +108,8 @@ class FeatureCache:
             with autocast(device, precision):
                 parts = [net.encode(part.to(device)) for part in variant.split(_AT_ONCE)]
             features.append(torch.cat(parts).half().cpu())
-        with replacing(self._file(path)) as temporary:
-            save_file({"features": torch.stack(features)}, temporary, {"made_from": stamp})
+        content = {"features": torch.stack(features)}
+        save_safetensors(self._file(path), content, {"made_from": stamp})
 
 
 def _stamp(path: Path) -> str:
