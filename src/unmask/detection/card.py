@@ -53,6 +53,7 @@ def _facts(bundle: Bundle) -> Iterator[str]:
         f"- Network: {config.model.backbone} on every face{mapped}; {config.model.temporal} over "
         "time."
     )
+    yield f"- Weights: SHA-256 `{bundle.sha256}`."
     yield f"- Started from: {config.training.started_from}."
     yield (
         f"- Faces: {spec.target_fps:g} a second, {spec.image_size} px, of which "
