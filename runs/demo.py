@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from unmask.atomic import replacing, write_text
 from unmask.corpora import VideoRecord, write_table
 from unmask.detection.detector import Detector
+from unmask.detection.formats import as_text
 from unmask.detection.heatmap import save_heatmaps
 from unmask.detection.prediction import Prediction
-from unmask.detection.writers import as_text
 from unmask.faces import MTCNN
 from unmask.synth.manipulation import Scene
 from unmask.synth.patch import Patch

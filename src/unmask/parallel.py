@@ -33,11 +33,12 @@ class Outcome(Generic[Item, Result]):
 
 def run(
     function: Callable[[Item], Result],
-    items: Iterable[Item],
+    items: Iterable[Item | None],
     workers: int = 1,
     *,
     timeout: float | None = None,
     name: Callable[[Item], str | Path] = str,
+    patient: bool = True,
 ) -> Generator[Outcome[Item, Result], None, None]:
     """Yield an outcome for each item as it finishes, in any order if `workers` > 1.
 
@@ -46,28 +47,34 @@ def run(
 
     With several workers, an item whose process dies is tried once more in a new one. If that dies,
     too, or an item takes longer than `timeout`, the outcome is a WorkerError. Leaving the
-    iteration early (an interrupt) finishes what runs and begins nothing new; a second interrupt
-    ends that, too.
+    iteration early (an interrupt) finishes what runs and begins nothing new, if `patient`; a
+    second interrupt ends that, too.
 
     Args:
         function: picklable if there are several workers.
-        items: likewise.
+        items: likewise; None where there is nothing to do for now.
         workers: processes; with 1 everything runs in this process, and neither a crash nor a
             hang is caught.
         timeout: seconds for one item.
         name: of an item in messages, its file.
+        patient: False where a result that comes after an interrupt is of no use.
     """
     if workers <= 1:
         for item in items:
-            yield _outcome(item, attempt(function, item), name)
+            if item is not None:
+                yield _outcome(item, attempt(function, item), name)
     else:
-        with closing(_in_processes(function, items, workers, timeout)) as answers:
+        with closing(_in_processes(function, items, workers, timeout, patient)) as answers:
             for item, answer in answers:
                 yield _outcome(item, answer, name)
 
 
 def _in_processes(
-    function: Callable[[Item], Result], items: Iterable[Item], count: int, timeout: float | None
+    function: Callable[[Item], Result],
+    items: Iterable[Item | None],
+    count: int,
+    timeout: float | None,
+    patient: bool,
 ) -> Generator[tuple[Item, Answer[Result]], None, None]:
     coming = iter(items)
     first = list(islice(coming, count))  # no more processes than items
@@ -87,21 +94,24 @@ def _in_processes(
     running: dict[Future[Answer[Result]], Item] = {}
     try:
         for item in chain(first, coming):
-            running[threads.submit(do, item)] = item
-            while len(running) == len(workers):
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
+            if item is not None:
+                running[threads.submit(do, item)] = item
+            full = len(running) == len(workers)
+            for future in wait(running, None if full else 0, FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
         while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 yield running.pop(future), future.result()
     finally:
-        _end(workers, threads)
+        _end(workers, threads, patient)
 
 
-def _end(workers: list[Worker], threads: ThreadPoolExecutor) -> None:
-    """Let what runs be finished; if that is interrupted, end it."""
+def _end(workers: list[Worker], threads: ThreadPoolExecutor, patient: bool) -> None:
+    """Let what runs be finished, if there is patience; if that is interrupted, end it."""
     for worker in workers:
         worker.close()
+        if not patient:
+            worker.kill()
     try:
         threads.shutdown(wait=True, cancel_futures=True)
     except BaseException:

@@ -12,6 +12,7 @@ from unmask.cli.evaluate import evaluate
 from unmask.cli.info import info
 from unmask.cli.predict import predict
 from unmask.cli.preprocess import preprocess
+from unmask.cli.selftest import selftest
 from unmask.cli.split import split
 from unmask.cli.synth import synth
 from unmask.cli.train import train
@@ -40,7 +41,7 @@ def cli(context: click.Context, quiet: bool, verbose: bool) -> None:
     logger.setLevel(level)
 
 
-for verb in (predict, split, preprocess, synth, train, evaluate, info):
+for verb in (predict, split, preprocess, synth, train, evaluate, info, selftest):
     cli.add_command(verb)
 
 

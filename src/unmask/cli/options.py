@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import click
@@ -38,16 +39,28 @@ timeout = click.option(
 )
 
 
-def progress(label: str, quiet: bool) -> Callable[[int, int], None]:
-    """A bar on standard error, on a terminal only, moved by calls of (finished, total)."""
+def progress(label: str, quiet: bool, unit: str = "it") -> Callable[[int, int | None], None]:
+    """A bar on standard error, on a terminal only, moved by calls of (finished, total).
+
+    It shows the rate in units and, where the total is known, the time left.
+    """
     from tqdm import tqdm
 
-    bar: Any = tqdm(desc=label, disable=True if quiet else None, leave=False, dynamic_ncols=True)
+    off = True if quiet else None
+    bar: Any = tqdm(desc=label, unit=unit, disable=off, leave=False, dynamic_ncols=True)
 
-    def move(finished: int, total: int) -> None:
+    def move(finished: int, total: int | None) -> None:
         bar.total = total
         bar.update(finished - bar.n)
         if finished == total:
             bar.close()
 
     return move
+
+
+def bars_away() -> AbstractContextManager[None]:
+    """While other things are written to the terminal: no bar is on that line."""
+    from tqdm import tqdm
+
+    away: AbstractContextManager[None] = tqdm.external_write_mode()
+    return away

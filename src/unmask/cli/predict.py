@@ -1,26 +1,54 @@
 """unmask predict: is this video manipulated, and when?"""
 
-import glob
+import logging
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import click
 
 from unmask.cli import options
 
+log = logging.getLogger("unmask")
+
 
 @click.command(short_help="A video -> a verdict, and when.")
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("paths", metavar="PATH...", nargs=-1)
 @options.model
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "jsonl", "csv"]),
+    type=click.Choice(["text", "json", "jsonl", "csv", "vtt", "edl", "timeline"]),
     default="text",
     show_default=True,
-    help="jsonl is written as each video finishes.",
+    help="jsonl is written as each video finishes, the others in the order of the inputs.",
 )
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write here instead.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    help="Write here instead; of several videos, vtt and edl into this folder.",
+)
+@click.option("--resume", is_flag=True, help="Go on with -o: skip what it holds (jsonl, csv).")
+@click.option(
+    "--recursive/--no-recursive",
+    default=True,
+    show_default=True,
+    help="Look into the folders in a folder.",
+)
+@click.option(
+    "--watch",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False),
+    help="Judge what is in it, and what comes, until Ctrl-C.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes, each with the model in memory.",
+)
 @click.option(
     "--heatmaps",
     type=click.Path(file_okay=False),
@@ -37,56 +65,78 @@ def predict(
     model: str,
     form: str,
     output: str | None,
+    resume: bool,
+    recursive: bool,
+    watch: str | None,
+    workers: int,
     heatmaps: str | None,
     stability: bool,
     faces: str | None,
     timeout: float,
     device: str,
 ) -> int:
-    """Judge videos, preprocessed .pt files, folders of them, or globs."""
-    from unmask.detection.detector import Detector
+    """Judge videos, preprocessed .pt files, folders of them, or globs; - reads a list of paths.
+
+    A video that cannot be judged stops nothing. Ctrl-C keeps what is finished.
+    """
+    from unmask.detection import batch
     from unmask.detection.heatmap import save_heatmaps
-    from unmask.detection.writers import PredictionWriter
-    from unmask.errors import UsageError
+    from unmask.detection.writers import RESUMABLE, PredictionWriter, finished
+    from unmask.errors import FileError, UsageError
+    from unmask.models import find_model
     from unmask.video.reader import Limits
 
-    inputs = [found for path in paths for found in _expand(path)]
+    if bool(paths) == bool(watch):
+        raise click.UsageError("Missing argument 'PATH...' or --watch FOLDER; one of them.")
+    if resume and (output is None or form not in RESUMABLE):
+        raise UsageError(f"--resume needs -o FILE and --format {' or '.join(RESUMABLE)}")
+    inputs = batch.find_inputs(paths, recursive)
     limits = Limits(timeout=timeout)
-    detector = Detector.from_pretrained(model, faces, device, limits, stability)
+    judge = batch.Judge(find_model(model), faces, device, limits, stability)
+    detector = judge.detector
     if heatmaps and not detector.bundle.config.model.map_head:
         raise UsageError(f"the model {detector.model.name} makes no heatmaps (map_head)")
-    move, failed = options.progress("predict", quiet), []
-    pictures: Counter[str] = Counter()  # by stem: videos of several folders may share a name
-    with PredictionWriter(form, output) as writer:
-        for number, prediction in enumerate(detector.predict(inputs), 1):
-            writer.add(prediction)
-            if prediction.verdict == "failed":
-                failed.append(prediction)
-            elif heatmaps:
-                stem = Path(prediction.video).stem
-                pictures[stem] += 1
-                name = stem if pictures[stem] == 1 else f"{stem}_{pictures[stem]}"
-                save_heatmaps(prediction, detector.bundle.spec, Path(heatmaps) / f"{name}.png")
-            move(number, len(inputs))
-    for prediction in failed:
-        click.echo(f"unmask: {prediction.video}: {prediction.reason}", err=True)
-    return 1 if failed else 0
+
+    held = batch.Held(detector, finished(form, output) if resume and output else [])
+    if watch:
+        log.info("watching %s; Ctrl-C ends it", watch)
+        many, total = True, None
+        coming = batch.name_jobs(batch.watch(watch, recursive))
+        jobs = (job for job in coming if held.lacks(job))
+    else:
+        todo = [job for job in batch.name_jobs(inputs) if held.lacks(job)]
+        many, total, jobs = len(inputs) > 1, len(todo), (job for job in todo)
+
+    move, verdicts, status = options.progress("predict", quiet, "video"), Counter[str](), 0
+    try:
+        with (
+            PredictionWriter(form, output, many=many, append=resume) as writer,
+            closing(batch.judge_all(judge, jobs, workers)) as judged,
+        ):
+            for done, (number, job, prediction) in enumerate(judged, 1):
+                with options.bars_away():
+                    writer.add(prediction, number, job.name)
+                    verdicts[prediction.verdict] += 1
+                    if prediction.verdict == "failed":
+                        click.echo(f"unmask: {job.path}: {prediction.reason}", err=True)
+                    elif heatmaps:
+                        picture = Path(heatmaps) / f"{job.name}.png"
+                        try:
+                            save_heatmaps(prediction, detector.bundle.spec, picture)
+                        except FileError as error:  # of this video only
+                            click.echo(f"unmask: {error}", err=True)
+                            status = 1
+                move(done, total)
+    finally:
+        if many and not quiet:
+            click.echo(_summary(verdicts, held.met), err=True)
+    return 1 if (verdicts + held.met)["failed"] else status
 
 
-def _expand(path: str) -> list[str]:
-    """A folder -> the videos and .pt files in it; a glob -> what it matches."""
-    from unmask.errors import CorpusError
-    from unmask.video.reader import find_videos
-
-    folder = Path(path)
-    if folder.is_dir():
-        found = sorted([*find_videos(folder), *folder.rglob("*.pt")])
-        if not found:
-            raise CorpusError(folder, "holds no videos and no .pt files")
-        return [str(file) for file in found]
-    if not folder.exists() and glob.has_magic(path):
-        matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207
-        if not matches:
-            raise CorpusError(path, "matches no file")
-        return matches
-    return [path]
+def _summary(now: "Counter[str]", before: "Counter[str]") -> str:
+    """One line: how many videos were scored, and how."""
+    both = now + before
+    kinds = ", ".join(f"{both[verdict]} {verdict}" for verdict in ("fake", "inconclusive", "real"))
+    scored = both.total() - both["failed"]
+    earlier = f"; {before.total()} of them before" if before else ""
+    return f"{both.total()} videos: {scored} scored ({kinds}), {both['failed']} failed{earlier}"

@@ -1,5 +1,6 @@
 """A video -> a verdict: the only way from pixels to scores."""
 
+import hashlib
 import logging
 from collections.abc import Iterable, Iterator
 from copy import copy, deepcopy
@@ -153,18 +154,38 @@ class Detector:
         return map(self._predict_or_fail, source)
 
     def _judge(self, path: str | Path) -> Prediction:
-        prediction = decide(self.score(path), self.decision, self.model)
+        key = self.key(path)
+        prediction = replace(decide(self.score(path), self.decision, self.model), key=key)
         return tested(self, prediction) if self._stability else prediction
 
     def _predict_or_fail(self, path: str | Path) -> Prediction:
         try:
             return self._judge(path)
         except FileError as error:
-            return failed(str(path), error.cause, self.model)
+            return self.fail(path, error)
         except Exception as error:  # a bug of ours costs one video, not the run
             log.debug("%s", path, exc_info=True)
             said = f"{type(error).__name__}: {error}".splitlines()[0]
-            return failed(str(path), InternalError(path, said).cause, self.model)
+            return self.fail(path, InternalError(path, said))
+
+    def fail(self, path: str | Path, error: FileError) -> Prediction:
+        """The prediction of a file that cannot be used."""
+        return replace(failed(str(path), error.cause, self.model), key=self.key(path))
+
+    def key(self, path: str | Path) -> str:
+        """The key of a file's prediction (see Prediction), 16 hexadecimal digits.
+
+        A file is known by its path, size and time of change: that costs no reading, and a file
+        that was moved or written anew is at worst judged once more.
+        """
+        try:
+            state = Path(path).stat()
+            file = (state.st_size, state.st_mtime_ns)
+        except (OSError, ValueError):  # not there, or no name of a file
+            file = None
+        judge = (self.bundle.sha256, self.bundle.spec, self.decision, self._stability)
+        origin = repr((str(Path(path).absolute()), file, judge))
+        return hashlib.sha256(origin.encode()).hexdigest()[:16]
 
     def score(self, path: str | Path) -> VideoLogits:
         """The raw scores of a video, or of a `.pt` file of its faces.
@@ -207,10 +228,18 @@ class Detector:
         """Judge faces that are cut out already; `name` is the video's in the result."""
         return decide(self.score_video(video, name), self.decision, self.model)
 
-    def score_video(self, video: ProcessedVideo, name: str | Path | None = None) -> VideoLogits:
-        """The raw scores of faces that are cut out already; `name` is the video's in the result."""
+    def score_video(
+        self, video: ProcessedVideo, name: str | Path | None = None, precision: str | None = None
+    ) -> VideoLogits:
+        """The raw scores of faces that are cut out already.
+
+        Args:
+            video: the faces.
+            name: the video's in the result; None for its own.
+            precision: "float32", "bfloat16" or "float16"; None for what does for these faces.
+        """
         crops = [crop for track in video.tracks for crop in track.crops]
-        encode = partial(self._encode, precision=self._choose_precision(crops))
+        encode = partial(self._encode, precision=precision or self._choose_precision(crops))
         groups = threaded(encode, batched(crops, self._at_once), self._threads)
         faces = (face for group in groups for face in group)
         tracks = []
@@ -224,9 +253,11 @@ class Detector:
     def _scored(
         self, name: str, video: ProcessedVideo | Summary, tracks: list[_Encoded]
     ) -> VideoLogits:
+        # A core each, or the last digits would follow the number of cores (or of workers).
+        score = partial(self._score_track, spec=video.spec)
         return VideoLogits(
             name,
-            tuple(self._score_track(track, video.spec) for track in tracks),
+            tuple(threaded(score, tracks, self._threads)),
             video.sampled,
             video.duration,
             video.warnings,
@@ -268,19 +299,22 @@ class Detector:
             np.stack(maps) if maps else None,
         )  # fmt: skip
 
-    @torch.inference_mode()
     def _choose_precision(self, crops: list[NDArray[np.uint8]]) -> str:
         """What the device is fast in, unless a video's first faces lose a score by it."""
-        fast, scores = fast_precision(self.device), []
-        if not crops:
+        fast = fast_precision(self.device)
+        if not crops or fast == "float32":
             return fast
-        for precision in ("float32", fast):
+
+        @torch.inference_mode()
+        def tried(precision: str) -> NDArray[np.float64]:
             rows = [row for row, _ in self._encode(crops[:_TRIED], precision)]
             features = torch.stack(rows).to(self.device)
             logits = (part for part in self._net.judge(features[None]) if part is not None)
             raw = torch.cat([part.flatten() for part in logits]).double().cpu().numpy()
-            scores.append(self.decision.probability(raw))
-        lost = float(np.abs(scores[0] - scores[1]).max())
+            return self.decision.probability(raw)
+
+        exact, quick = threaded(tried, ("float32", fast), self._threads)
+        lost = float(np.abs(exact - quick).max())
         if lost <= _TOLERANCE:
             return fast
         log.debug("%s would move a score by %.3f: scoring in float32", fast, lost)

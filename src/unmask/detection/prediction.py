@@ -99,6 +99,8 @@ class Prediction:
         heatmaps: (N, h, w) float32, 0 to 1: for each face of the timeline, cell by cell of its
             crop, where the model looked; no proof, and no part of `to_dict`. None of models
             without a map head.
+        key: checksum of what it follows from: the file as it was (path, size, time of change), the
+            model, its decision, and whose faces; empty where there was no file.
     """
 
     video: str
@@ -114,6 +116,7 @@ class Prediction:
     thresholds: Thresholds | None = None
     stability: tuple[Trial, ...] | None = None
     heatmaps: NDArray[np.float32] | None = field(default=None, compare=False)
+    key: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
         score = "" if self.confidence is None else f", confidence={self.confidence:.3f}"

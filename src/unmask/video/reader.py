@@ -339,12 +339,15 @@ def _open_file(path: Path) -> BinaryIO:
         raise VideoError(path, f"cannot be opened: {error.strerror}") from error
 
 
-def find_videos(folder: str | Path) -> list[Path]:
-    """All files below `folder` whose suffix is a video's, sorted; hidden ones are left out."""
+def find_videos(folder: str | Path, recursive: bool = True) -> list[Path]:
+    """All files in or, if `recursive`, below `folder` whose suffix is a video's, sorted.
+
+    Hidden ones are left out.
+    """
     root = Path(folder)
     return sorted(
         path
-        for path in root.rglob("*")
+        for path in root.glob("**/*" if recursive else "*")
         if path.suffix.lower() in VIDEO_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
         and (path.is_file() or path.is_symlink())  # a dangling link is a failure to report

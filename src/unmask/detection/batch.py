@@ -1,0 +1,211 @@
+"""Many files -> predictions: which files, in how many processes, and what is done already."""
+
+import glob
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain, count
+from pathlib import Path
+from typing import NamedTuple
+
+from unmask import parallel
+from unmask.data import pt_file
+from unmask.detection.detector import Detector
+from unmask.detection.prediction import Prediction
+from unmask.errors import CorpusError, FileError
+from unmask.video.reader import Limits, find_videos
+
+_GRACE = 60.0  # seconds: the reader gives up first, and says more
+_POLL = 1.0  # seconds between looks at a folder that is watched
+_SETTLED = 2.0  # seconds after which a file that stands still is taken for complete
+
+
+class Job(NamedTuple):
+    """A file to judge.
+
+    Attributes:
+        path: as it was given.
+        name: for what is written of it alone: its stem, with a number if that is taken.
+    """
+
+    path: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A detector that can be sent to a process, which loads it once; arguments as of Detector."""
+
+    model: Path
+    faces: str | None = None
+    device: str = "auto"
+    limits: Limits = Limits()  # noqa: RUF009
+    stability: bool = False
+
+    @property
+    def detector(self) -> Detector:
+        """The detector of this process.
+
+        Raises:
+            ModelError, UsageError: it cannot be made.
+        """
+        return _load(self)
+
+    def __call__(self, job: Job) -> Prediction:
+        """Judge a file; one that cannot be used has the verdict "failed"."""
+        (prediction,) = self.detector.predict([job.path])
+        return prediction
+
+
+@cache
+def _load(judge: Judge) -> Detector:
+    return Detector.from_pretrained(
+        judge.model, judge.faces, judge.device, judge.limits, judge.stability
+    )
+
+
+def judge_all(
+    judge: Judge, jobs: Iterable[Job | None], workers: int = 1
+) -> Generator[tuple[int, Job, Prediction], None, None]:
+    """Yield (number, job, prediction) as each is finished, in any order if `workers` > 1.
+
+    Args:
+        judge: how.
+        jobs: what; None where there is nothing to do for now.
+        workers: processes; with 1 it is this one.
+    """
+    numbers: dict[Job, int] = {}
+
+    def numbered() -> Iterator[Job | None]:
+        for job in jobs:
+            if job is not None:
+                numbers[job] = len(numbers)
+            yield job
+
+    limit = judge.limits.timeout
+    outcomes = parallel.run(
+        judge, numbered(), workers,
+        timeout=limit and limit + _GRACE, name=lambda job: job.path, patient=False,
+    )  # fmt: skip
+    try:
+        for outcome in outcomes:
+            job, prediction = outcome.item, outcome.result
+            if prediction is None:  # its process was lost
+                assert isinstance(outcome.error, FileError)
+                prediction = judge.detector.fail(job.path, outcome.error)
+            yield numbers[job], job, prediction
+    finally:
+        outcomes.close()
+
+
+class Held:
+    """What an output holds from earlier runs; each line of it stands for one input.
+
+    Args:
+        detector: the judge now.
+        rows: (key, verdict) of every line.
+
+    Attributes:
+        met: how many inputs were found there, by verdict.
+    """
+
+    def __init__(self, detector: Detector, rows: Iterable[tuple[str, str]]) -> None:
+        self._detector, self.met = detector, Counter[str]()
+        self._rows: dict[str, list[str]] = {}
+        for key, verdict in rows:
+            self._rows.setdefault(key, []).append(verdict)
+
+    def lacks(self, job: Job | None) -> bool:
+        """Whether a file still has to be judged by this model; None stays."""
+        verdicts = self._rows.get(self._detector.key(job.path)) if job and self._rows else None
+        if not verdicts:
+            return True
+        self.met[verdicts.pop()] += 1
+        return False
+
+
+def name_jobs(paths: Iterable[str | None]) -> Iterator[Job | None]:
+    """Give every file a name of its own; None stays."""
+    taken: set[str] = set()
+    for path in paths:
+        if path is None:
+            yield None
+            continue
+        stem = Path(path).stem
+        free = (f"{stem}_{number}" for number in count(2))
+        name = next(name for name in chain([stem], free) if name not in taken)
+        taken.add(name)
+        yield Job(path, name)
+
+
+def find_inputs(paths: Iterable[str], recursive: bool = True) -> list[str]:
+    """The files that are meant by arguments of the command, in their order.
+
+    Args:
+        paths: files; folders, of which the videos and `.pt` files are meant; patterns; and "-" for
+            files and folders that standard input lists, one a line.
+        recursive: with the folders in folders.
+
+    Raises:
+        CorpusError: a folder holds none, a pattern matches none, a list is empty.
+    """
+    found: list[str] = []
+    for path in paths:
+        if path == "-":
+            lines = sys.stdin.buffer.read().split(b"\n")
+            listed = [os.fsdecode(name) for line in lines if (name := line.rstrip(b"\r"))]
+            if not listed:
+                raise CorpusError(path, "standard input lists no file")
+            found += [file for name in listed for file in _files(name, recursive)]
+        elif not Path(path).exists() and glob.has_magic(path):
+            matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207
+            if not matches:
+                raise CorpusError(path, "matches no file")
+            found += matches
+        else:
+            found += _files(path, recursive)
+    return found
+
+
+def _files(path: str, recursive: bool) -> list[str]:
+    if not Path(path).is_dir():
+        return [path]
+    found = list_folder(path, recursive)
+    if not found:
+        deeper = "" if recursive else "; --recursive looks into the folders in it, too"
+        raise CorpusError(path, f"holds no videos and no .pt files{deeper}")
+    return found
+
+
+def list_folder(folder: str | Path, recursive: bool) -> list[str]:
+    """The videos and `.pt` files of a folder, sorted."""
+    faces = Path(folder).glob(("**/*" if recursive else "*") + pt_file.SUFFIX)
+    return [str(path) for path in sorted([*find_videos(folder, recursive), *faces])]
+
+
+def watch(folder: str | Path, recursive: bool = True) -> Iterator[str | None]:
+    """The files of a folder as each is complete, for ever; None while there is no new one.
+
+    A file is complete when its size and time of change have stood still for two seconds. One that
+    changes after that comes again.
+    """
+    seen: dict[str, tuple[tuple[int, int], float]] = {}  # state, and since when
+    given: set[tuple[str, tuple[int, int]]] = set()
+    while True:
+        for path in list_folder(folder, recursive):
+            try:
+                found = Path(path).stat()
+            except OSError:  # gone again
+                continue
+            state, now = (found.st_size, found.st_mtime_ns), time.monotonic()
+            if path not in seen or seen[path][0] != state:
+                seen[path] = state, now
+            elif found.st_size and now - seen[path][1] >= _SETTLED and (path, state) not in given:
+                given.add((path, state))
+                yield path
+        yield None
+        time.sleep(_POLL)
