@@ -13,7 +13,7 @@ SOURCE = Path(unmask.__file__).parent
 # A room may import from its own row and from the rows above it.
 ROWS = [
     {"errors", "segments"},
-    {"atomic", "device", "documents", "face_spec", "parallel", "workers"},
+    {"atomic", "device", "documents", "face_spec", "parallel", "stages", "workers"},
     {"video"},
     {"faces", "corpora", "models", "evaluation"},
     {"data"},
@@ -32,7 +32,7 @@ ONLY = {
     "parallel": {"errors", "workers"},
     "workers": {"errors"},
     "video": {"errors"},
-    "faces": {"errors", "parallel", "video"},
+    "faces": {"errors", "parallel", "stages", "video"},
     "corpora": {"errors", "atomic", "documents", "video"},
 }
 

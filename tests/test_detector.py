@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, Unmask, random_video
+from numpy.typing import NDArray
 
 from unmask import Detector
 from unmask.data import pt_file
@@ -21,6 +22,7 @@ from unmask.device import autocast
 from unmask.errors import StoreError, UsageError, VideoError
 from unmask.face_spec import FaceSpec
 from unmask.models import Bundle, BundleConfig, Decision, DeepfakeNet, save_bundle
+from unmask.models.runtime import Encoded, Judged
 from unmask.video.encoder import encode
 from unmask.video.reader import Limits, Video
 
@@ -59,7 +61,7 @@ def test_lower_precision_is_given_up_where_it_moves_a_score(
 ) -> None:
     caplog.set_level("DEBUG", "unmask")
     video = random_video([21])
-    monkeypatch.setattr("unmask.detection.detector.fast_precision", lambda device: "bfloat16")
+    monkeypatch.setattr("unmask.models.runtime.fast_precision", lambda device: "bfloat16")
     fast = Detector(bundle).judge(video)
     assert "float32" not in caplog.text
     net = DeepfakeNet(TINY).eval()
@@ -73,10 +75,10 @@ def test_lower_precision_is_given_up_where_it_moves_a_score(
         head.bias.sub_(frames[0, 0])
         head.weight.mul_(1e4)
         head.bias.mul_(1e4)
-    steep = Detector(replace(bundle, net=net)).judge(video)
+    steep = Detector(replace(bundle, network=net)).judge(video)
     assert "bfloat16 would move a score by" in caplog.text
-    monkeypatch.setattr("unmask.detection.detector.fast_precision", lambda device: "float32")
-    exact = Detector(replace(bundle, net=net)).judge(video)
+    monkeypatch.setattr("unmask.models.runtime.fast_precision", lambda device: "float32")
+    exact = Detector(replace(bundle, network=net)).judge(video)
     assert steep.timeline == exact.timeline
     assert fast.confidence == pytest.approx(Detector(bundle).judge(video).confidence, abs=1e-2)
 
@@ -122,6 +124,22 @@ def test_files_that_cannot_be_used(detector: Detector, tmp_path: Path, clip: Pat
     assert [v == "failed" for v in verdicts] == [True, False, True]
 
 
+class Scripted:
+    """A network that reads the number of a frame off the face's pixels."""
+
+    name, precisions = "scripted", ("float32",)
+
+    def __init__(self, logits: list[float]) -> None:
+        self._logits = np.array(logits, np.float32)
+
+    def encode(self, faces: NDArray[np.uint8], precision: str) -> Encoded:
+        return Encoded(self._logits[faces[:, 0, 0, 0]][:, None], None)
+
+    def judge(self, features: NDArray[np.float32], mask: NDArray[np.bool_]) -> Judged:
+        logits = np.where(mask, features[..., 0], np.float32(-1e9))
+        return Judged(logits.max(axis=1), logits)
+
+
 def scripted(frames: list[float], decision: Decision) -> Detector:
     """A detector whose network gives face k the logit frames[k], read off the face's pixels."""
     net = DeepfakeNet(replace(TINY, temporal="mean", pooling="mean"))
@@ -129,19 +147,7 @@ def scripted(frames: list[float], decision: Decision) -> Detector:
         Bundle(BundleConfig("scripted", net.config, FaceSpec(4, 32, 0, 8, 2), decision), net)
     )
 
-    def encode_(faces: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return torch.tensor([frames[int(face[0, 0, 0])] for face in faces])[:, None], None
-
-    def judge(features: torch.Tensor, mask: torch.Tensor | None = None) -> object:
-        from unmask.models import Logits
-
-        logits = features[..., 0]
-        if mask is not None:
-            logits = logits.masked_fill(~mask, -1e9)
-        return Logits(logits.amax(dim=1), logits)
-
-    detector._net.encode_with_maps = encode_  # type: ignore[method-assign]
-    detector._net.judge = judge  # type: ignore[method-assign, assignment]
+    detector.runtime = Scripted(frames)
     return detector
 
 

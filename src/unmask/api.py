@@ -8,6 +8,7 @@ from unmask.detection.detector import Detector
 from unmask.detection.prediction import Prediction
 from unmask.evaluation import Report
 from unmask.models import shipped_models
+from unmask.models.runtime import Backend
 from unmask.video.reader import Limits
 
 if TYPE_CHECKING:
@@ -22,23 +23,26 @@ def load_model(
     faces: str | int | None = None,
     device: str = "auto",
     limits: Limits = Limits(),  # noqa: B008
+    backend: Backend = "auto",
 ) -> Detector:
     """Load a model that judges videos.
 
     Args:
         model: the name of one that comes along (see list_models); a folder, as training leaves
-            it; a `.safetensors` or `.pth` file; or one from the network, by hub id or address
-            with its checksum (see unmask.models.find_model).
+            it; a `.safetensors`, `.pth` or `.onnx` file; or one from the network, by hub id or
+            address with its checksum (see unmask.models.find_model).
         faces: whose faces count: "largest" of each frame, "all" people, or the N most prominent;
             None is the model's own choice.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         limits: what a video may cost before it is refused.
+        backend: who computes the network: "torch", "onnx", "openvino", or "auto", the fastest that
+            is installed and has a file of the model.
 
     Raises:
         ModelError: it cannot be loaded.
-        UsageError: there is no such device.
+        UsageError: there is no such device or backend.
     """
-    return Detector.from_pretrained(model, faces, device, limits)
+    return Detector.from_pretrained(model, faces, device, limits, backend=backend)
 
 
 def list_models() -> list[str]:

@@ -9,6 +9,7 @@ import click
 
 from unmask import __version__
 from unmask.cli.evaluate import evaluate
+from unmask.cli.export import export
 from unmask.cli.info import info
 from unmask.cli.predict import predict
 from unmask.cli.preprocess import preprocess
@@ -41,7 +42,7 @@ def cli(context: click.Context, quiet: bool, verbose: bool) -> None:
     logger.setLevel(level)
 
 
-for verb in (predict, split, preprocess, synth, train, evaluate, info, selftest):
+for verb in (predict, split, preprocess, synth, train, evaluate, export, info, selftest):
     cli.add_command(verb)
 
 

@@ -10,6 +10,13 @@ import click
 device = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
 )
+backend = click.option(
+    "--backend",
+    type=click.Choice(["auto", "torch", "onnx", "openvino"]),
+    default="auto",
+    show_default=True,
+    help="Who computes the network; auto: the fastest that is installed.",
+)
 workers = click.option(
     "--workers",
     type=click.IntRange(min=1),

@@ -4,10 +4,14 @@ import logging
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from unmask.cli import options
+
+if TYPE_CHECKING:
+    from unmask.models.runtime import Backend
 
 log = logging.getLogger("unmask")
 
@@ -58,6 +62,7 @@ log = logging.getLogger("unmask")
 @options.faces
 @options.timeout
 @options.device
+@options.backend
 @click.pass_obj
 def predict(
     quiet: bool,
@@ -74,11 +79,13 @@ def predict(
     faces: str | None,
     timeout: float,
     device: str,
+    backend: "Backend",
 ) -> int:
     """Judge videos, preprocessed .pt files, folders of them, or globs; - reads a list of paths.
 
     A video that cannot be judged stops nothing. Ctrl-C keeps what is finished.
     """
+    from unmask import stages
     from unmask.detection import batch
     from unmask.detection.heatmap import save_heatmaps
     from unmask.detection.writers import RESUMABLE, PredictionWriter, finished
@@ -92,7 +99,7 @@ def predict(
         raise UsageError(f"--resume needs -o FILE and --format {' or '.join(RESUMABLE)}")
     inputs = batch.find_inputs(paths, recursive)
     limits = Limits(timeout=timeout)
-    judge = batch.Judge(find_model(model), faces, device, limits, stability)
+    judge = batch.Judge(find_model(model), faces, device, limits, stability, backend)
     detector = judge.detector
     if heatmaps and not detector.bundle.config.model.map_head:
         raise UsageError(f"the model {detector.model.name} makes no heatmaps (map_head)")
@@ -128,6 +135,8 @@ def predict(
                             status = 1
                 move(done, total)
     finally:
+        for line in stages.table().splitlines():
+            log.debug("%s", line)
         if many and not quiet:
             click.echo(_summary(verdicts, held.met), err=True)
     return 1 if (verdicts + held.met)["failed"] else status

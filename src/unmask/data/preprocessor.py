@@ -15,6 +15,7 @@ from unmask.errors import StoreError
 from unmask.face_spec import FaceSpec
 from unmask.faces import MTCNN, FaceCrop, FaceFinder, Tracker
 from unmask.parallel import ahead
+from unmask.stages import stage, timed
 from unmask.video.reader import Limits, Video
 
 OpenVideo = Callable[[Path, Limits], AbstractContextManager[Video]]
@@ -160,12 +161,16 @@ class FaceStream:
         sampled, last = 0, 0.0
         with (
             self._open(self._path, self._limits) as video,
-            closing(ahead(video.frames(spec.target_fps), _FRAMES_AHEAD)) as frames,
+            closing(ahead(timed("decode", video.frames(spec.target_fps)), _FRAMES_AHEAD)) as frames,
         ):
             for sighting in self._finder.find(frames):
                 sampled, last = sampled + 1, sighting.frame.time
-                yield from tracker.add(sighting)
-            yield from tracker.finish()
+                with stage("crop", 1):
+                    crops = tracker.add(sighting)
+                yield from crops
+            with stage("crop", 0):
+                crops = tracker.finish()
+            yield from crops
             self.summary = Summary(
                 video=self._path.name,
                 spec=spec,

@@ -17,6 +17,7 @@ from unmask.data import pt_file
 from unmask.detection.detector import Detector
 from unmask.detection.prediction import Prediction
 from unmask.errors import CorpusError, FileError
+from unmask.models.runtime import Backend
 from unmask.video.reader import Limits, find_videos
 
 _GRACE = 60.0  # seconds: the reader gives up first, and says more
@@ -45,6 +46,7 @@ class Judge:
     device: str = "auto"
     limits: Limits = Limits()  # noqa: RUF009
     stability: bool = False
+    backend: Backend = "auto"
 
     @property
     def detector(self) -> Detector:
@@ -64,7 +66,7 @@ class Judge:
 @cache
 def _load(judge: Judge) -> Detector:
     return Detector.from_pretrained(
-        judge.model, judge.faces, judge.device, judge.limits, judge.stability
+        judge.model, judge.faces, judge.device, judge.limits, judge.stability, judge.backend
     )
 
 

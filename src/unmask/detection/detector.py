@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
@@ -13,7 +13,6 @@ from typing import Self, overload
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from unmask.data import pt_file
 from unmask.data.choice import choose_faces
@@ -24,13 +23,15 @@ from unmask.detection.decide import decide, failed
 from unmask.detection.prediction import ModelId, Prediction
 from unmask.detection.scores import TrackLogits, VideoLogits
 from unmask.detection.stability import Trim, tested
-from unmask.device import autocast, fast_precision, pick_device
+from unmask.device import pick_device
 from unmask.errors import FileError, InternalError, StoreError
 from unmask.face_spec import FaceSpec
 from unmask.faces import FaceCrop
 from unmask.faces.tracks import parse_faces
-from unmask.models import Bundle, Calibration, Decision, find_model, folded, load_bundle
+from unmask.models import Bundle, Calibration, Decision, find_model, load_bundle
+from unmask.models.runtime import Backend, open_runtime
 from unmask.parallel import batched, threaded
+from unmask.stages import stage
 from unmask.video.corruption import Corruption
 from unmask.video.reader import Limits
 
@@ -40,7 +41,8 @@ _TOLERANCE = 1e-2  # of a probability
 _WINDOWS_AT_ONCE = 32
 
 
-_Face = tuple[Tensor, Tensor | None]  # features (F,), and a map (h, w) where there is a map head
+_Floats = NDArray[np.float32]
+_Face = tuple[_Floats, _Floats | None]  # features (F,), and a map (h, w) where there is a map head
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +51,8 @@ class _Encoded:
 
     times: list[float]
     boxes: list[NDArray[np.float32]]
-    features: list[Tensor]
-    maps: list[Tensor | None]
+    features: list[_Floats]
+    maps: list[_Floats | None]
 
 
 class Detector:
@@ -63,9 +65,12 @@ class Detector:
         limits: what a video may cost before it is refused.
         stability: judge copies of every video, too, and give up verdicts that they do not share
             (see unmask.detection.stability.tested).
+        backend: who computes the network: "torch", "onnx", "openvino", or "auto" (see
+            unmask.models.runtime.open_runtime).
 
     Attributes:
         bundle: the model.
+        runtime: its network.
         decision: how its scores become a verdict.
         model: its name and checksum.
         preprocessor: makes of a video what the model was trained on.
@@ -78,6 +83,7 @@ class Detector:
         device: str = "auto",
         limits: Limits = Limits(),  # noqa: B008
         stability: bool = False,
+        backend: Backend = "auto",
     ) -> None:
         self.bundle, self._stability = bundle, stability
         self.decision = replace(bundle.decision, faces=parse_faces(faces or bundle.decision.faces))
@@ -86,12 +92,11 @@ class Detector:
         spec = replace(bundle.spec, faces=self.decision.faces)
         self.preprocessor = VideoPreprocessor.from_spec(spec, str(self.device), limits)
         self._asked, self._corrupted = faces is not None, False
-        self._net = deepcopy(bundle.net)
-        self._net.cnn = folded(bundle.net.cnn)
-        self._net.to(self.device).eval()
         # On CPUs a core for each group of faces; small groups stay in the cache.
         on_cpu = self.device.type == "cpu"
         self._threads, self._at_once = (torch.get_num_threads(), 16) if on_cpu else (1, 64)
+        self.runtime = open_runtime(bundle, backend, self.device, self._threads)
+        log.debug("%s runs on %s in %s", bundle.name, self.runtime.name, self.runtime.precisions[0])
 
     @classmethod
     def from_pretrained(
@@ -101,18 +106,19 @@ class Detector:
         device: str = "auto",
         limits: Limits = Limits(),  # noqa: B008
         stability: bool = False,
+        backend: Backend = "auto",
     ) -> Self:
         """Load a model.
 
         Args:
             model: "small", which comes along; a bundle folder (as training leaves it), a
-                `.safetensors` or a `.pth`; or one from the network (see find_model).
-            faces, device, limits, stability: see Detector.
+                `.safetensors`, a `.pth` or an `.onnx`; or one from the network (see find_model).
+            faces, device, limits, stability, backend: see Detector.
 
         Raises:
             ModelError: it cannot be loaded.
         """
-        return cls(load_bundle(find_model(model)), faces, device, limits, stability)
+        return cls(load_bundle(find_model(model)), faces, device, limits, stability, backend)
 
     def under(self, corruption: Corruption | Trim) -> Self:
         """The same detector, before which every video is corrupted."""
@@ -255,67 +261,62 @@ class Detector:
     ) -> VideoLogits:
         # A core each, or the last digits would follow the number of cores (or of workers).
         score = partial(self._score_track, spec=video.spec)
+        with stage("judge", sum(len(track.times) for track in tracks)):
+            judged = tuple(threaded(score, tracks, self._threads))
         return VideoLogits(
             name,
-            tuple(threaded(score, tracks, self._threads)),
+            judged,
             video.sampled,
             video.duration,
             video.warnings,
             video.spec,
         )
 
-    @torch.inference_mode()
     def _encode(self, crops: list[NDArray[np.uint8]], precision: str) -> list[_Face]:
-        """Of faces, each (S, S, 3) uint8, features and map, on the CPU."""
+        """Of faces, each (S, S, 3) uint8, features and map."""
         if not crops:
             return []
-        faces = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
-        with autocast(self.device, precision):
-            features, maps = self._net.encode_with_maps(faces.to(self.device))
-        rows = features.float().cpu()
-        cells = [None] * len(rows) if maps is None else maps.cpu()
-        return list(zip(rows, cells, strict=True))
+        with stage("encode", len(crops)):
+            features, maps = self.runtime.encode(np.stack(crops), precision)
+        cells = [None] * len(crops) if maps is None else maps
+        return list(zip(features, cells, strict=True))
 
-    @torch.inference_mode()
     def _score_track(self, track: _Encoded, spec: FaceSpec) -> TrackLogits:
-        features = track.features
+        features = np.stack(track.features)
         windows = make_windows(len(features), spec.sequence_length, spec.overlap)
         scores: list[NDArray[np.float64]] = []
         curves: list[NDArray[np.float64]] = []
         for group in batched(windows, _WINDOWS_AT_ONCE):
-            mask = torch.from_numpy(np.stack([window.mask for window in group]))
-            batch = torch.zeros(*mask.shape, len(features[0]))
+            mask = np.stack([window.mask for window in group])
+            batch = np.zeros((*mask.shape, features.shape[1]), np.float32)
             for row, window in zip(batch, group, strict=True):
-                faces = features[window.start : window.stop]
-                row[: len(faces)] = torch.stack(faces)
-            logits = self._net.judge(batch.to(self.device), mask.to(self.device))
-            scores.append(logits.window.double().cpu().numpy())
+                row[: window.stop - window.start] = features[window.start : window.stop]
+            logits = self.runtime.judge(batch, mask)
+            scores.append(logits.window.astype(np.float64))
             if logits.frames is not None:
-                curves += list(logits.frames.double().cpu().numpy())
+                curves += list(logits.frames.astype(np.float64))
         boxes, times = np.stack(track.boxes), np.array(track.times)
-        maps = [cells.numpy() for cells in track.maps if cells is not None]
+        maps = [cells for cells in track.maps if cells is not None]
         return TrackLogits(
             times, boxes, windows, np.concatenate(scores), curves or None,
             np.stack(maps) if maps else None,
         )  # fmt: skip
 
     def _choose_precision(self, crops: list[NDArray[np.uint8]]) -> str:
-        """What the device is fast in, unless a video's first faces lose a score by it."""
-        fast = fast_precision(self.device)
-        if not crops or fast == "float32":
-            return fast
+        """What the backend is fast in, unless a video's first faces lose a score by it."""
+        fast, *_, sure = (self.runtime.precisions[0], *self.runtime.precisions)
+        if not crops or fast == sure:
+            return sure
 
-        @torch.inference_mode()
         def tried(precision: str) -> NDArray[np.float64]:
             rows = [row for row, _ in self._encode(crops[:_TRIED], precision)]
-            features = torch.stack(rows).to(self.device)
-            logits = (part for part in self._net.judge(features[None]) if part is not None)
-            raw = torch.cat([part.flatten() for part in logits]).double().cpu().numpy()
-            return self.decision.probability(raw)
+            logits = self.runtime.judge(np.stack(rows)[None], np.ones((1, len(rows)), np.bool_))
+            raw = np.concatenate([part.ravel() for part in logits if part is not None])
+            return self.decision.probability(raw.astype(np.float64))
 
-        exact, quick = threaded(tried, ("float32", fast), self._threads)
+        exact, quick = threaded(tried, (sure, fast), self._threads)
         lost = float(np.abs(exact - quick).max())
         if lost <= _TOLERANCE:
             return fast
-        log.debug("%s would move a score by %.3f: scoring in float32", fast, lost)
-        return "float32"
+        log.debug("%s would move a score by %.3f: scoring in %s", fast, lost, sure)
+        return sure

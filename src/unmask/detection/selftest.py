@@ -97,8 +97,8 @@ def selftest(detector: Detector, folder: str | Path) -> float:
     lost = float(np.abs(np.subtract(expected.logits, found.logits)).max())
     if not lost <= TOLERANCE:  # nor not a number
         raise ModelError(
-            path, f"a score is {lost:.3f} off, more than {TOLERANCE}: this build of torch computes "
-            "otherwise; install it anew, or try --device cpu"
+            path, f"a score is {lost:.3f} off, more than {TOLERANCE}: this build computes "
+            "otherwise; install it anew, or try --device cpu or --backend torch"
         )  # fmt: skip
     return lost
 

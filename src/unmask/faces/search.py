@@ -13,6 +13,7 @@ from unmask.faces.boxes import unmatched
 from unmask.faces.cuts import CutFinder
 from unmask.faces.mtcnn import MTCNN, Face
 from unmask.parallel import take_one_core
+from unmask.stages import stage
 from unmask.video.reader import Frame
 
 # Every so many seconds faces are searched for from this share of the picture's shorter side on:
@@ -104,7 +105,8 @@ class FaceFinder:
             yield _Stretch(held, previous, self._searches)
 
     def _search_all(self, stretch: "_Stretch") -> None:
-        found = self._detector.detect([sighting.frame.rgb for sighting in stretch.sightings])
+        with stage("search", len(stretch.sightings)):
+            found = self._detector.detect([sighting.frame.rgb for sighting in stretch.sightings])
         for sighting, faces in zip(stretch.sightings, found, strict=True):
             sighting.faces = faces
 
@@ -149,11 +151,13 @@ class FaceFinder:
 
     def _search(self, sighting: Sighting, share: float) -> list[Face]:
         rgb = sighting.frame.rgb
-        return self._detector.detect([rgb], round(min(rgb.shape[:2]) * share))[0]
+        with stage("search", 1):
+            return self._detector.detect([rgb], round(min(rgb.shape[:2]) * share))[0]
 
     def _follow(self, sightings: list[Sighting], faces: list[list[Face]]) -> list[list[Face]]:
         frames = [sighting.frame.rgb for sighting in sightings]
-        return self._detector.detect_near(frames, [[f.box for f in near] for near in faces])
+        with stage("follow", len(frames)):
+            return self._detector.detect_near(frames, [[f.box for f in near] for near in faces])
 
 
 class _Stretch:

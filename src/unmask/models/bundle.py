@@ -1,7 +1,8 @@
 """A model on disk: everything that prediction needs to know, beside the weights.
 
 A bundle is a folder of `config.json` and `model.safetensors` (or `best_model.pth`, as training
-leaves it), with `calibration.json` and `card.md` if there are any. A bare `.pth` takes the
+leaves it), with `calibration.json`, `card.md` and `model.onnx` if there are any; or it is an ONNX
+file of `unmask export`, which has all that inside. A bare `.pth` takes the
 configuration from its checkpoint, from a `config.json` beside it, or else is taken for the design
 document's own model.
 """
@@ -28,7 +29,7 @@ from unmask.models.decision import Decision
 from unmask.models.network import DeepfakeNet, ModelConfig
 
 CONFIG, WEIGHTS, BEST = "config.json", "model.safetensors", "best_model.pth"
-CARD = "card.md"
+CARD, GRAPH = "card.md", "model.onnx"
 
 
 @dataclass(frozen=True)
@@ -79,17 +80,30 @@ class Bundle:
 
     Attributes:
         config: what it is.
-        net: the network, in evaluation mode, on the CPU.
+        network: in evaluation mode, on the CPU; None if all there is is an ONNX file.
         calibration: fitted on other videos than it learned from; None without.
         card: what is to be known of it, Markdown.
         sha256: of the weights file, hexadecimal.
+        graph: ONNX file of these weights; None without (see unmask.models.graph).
     """
 
     config: BundleConfig
-    net: DeepfakeNet
+    network: DeepfakeNet | None
     calibration: Calibration | None = None
     card: str | None = None
     sha256: str = ""
+    graph: Path | None = None
+
+    @property
+    def net(self) -> DeepfakeNet:
+        """The network.
+
+        Raises:
+            ModelError: all there is is an ONNX file.
+        """
+        if self.network is None:
+            raise ModelError(self.graph or self.name, "an ONNX file predicts; use the weights")
+        return self.network
 
     @property
     def name(self) -> str:
@@ -120,7 +134,7 @@ def save_bundle(folder: str | Path, bundle: Bundle, half: bool = False) -> None:
     state = {key: value.contiguous() for key, value in bundle.net.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    for name in (CALIBRATION, CARD):  # of what was there before
+    for name in (CALIBRATION, CARD, GRAPH):  # of what was there before
         (folder / name).unlink(missing_ok=True)
     save_safetensors(folder / WEIGHTS, state)
     if bundle.calibration is not None:
@@ -131,12 +145,16 @@ def save_bundle(folder: str | Path, bundle: Bundle, half: bool = False) -> None:
 
 
 def load_bundle(path: str | Path) -> Bundle:
-    """Load a bundle folder, a `.safetensors` or a `.pth` file.
+    """Load a bundle folder, a `.safetensors`, a `.pth` or an `.onnx` file.
 
     Raises:
         ModelError: missing, damaged, unsafe to load, or weights of another architecture.
     """
     path = Path(path)
+    if path.suffix == ".onnx":
+        from unmask.models.graph import load_graph  # late: it is made of bundles
+
+        return load_graph(path)
     weights = _weights_file(path)
     state, inside = _read_weights(weights)
     beside = weights.with_name(CONFIG)
@@ -156,7 +174,11 @@ def load_bundle(path: str | Path) -> Bundle:
     calibration = Calibration.load(weights.parent) if weights.name == WEIGHTS else None
     card = weights.with_name(CARD)
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None
-    return Bundle(config, net.eval(), calibration, text, sha256_of(weights))
+    graph = weights.with_name(GRAPH)
+    return Bundle(
+        config, net.eval(), calibration, text, sha256_of(weights),
+        graph if graph.is_file() else None,
+    )  # fmt: skip
 
 
 def _weights_file(path: Path) -> Path:

@@ -111,7 +111,7 @@ class Pool(nn.Module):
         if self.kind == "last":
             if mask is None:
                 return states[:, -1]
-            rows = torch.arange(len(states), device=states.device)
+            rows = torch.arange(states.shape[0], device=states.device)
             return states[rows, mask.sum(dim=1) - 1]
         if self.weight is None:
             if mask is None:

@@ -1,0 +1,217 @@
+"""What computes a network: torch, ONNX Runtime or OpenVINO, behind one interface.
+
+A network has two halves: faces -> features, each face on its own, and windows of features ->
+logits. Prediction runs the first once a face, however many windows share it.
+"""
+
+import importlib.util
+import threading
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unmask.device import autocast, fast_precision
+from unmask.errors import UsageError
+from unmask.models.backbones import folded
+from unmask.models.bundle import Bundle
+from unmask.models.graph import OUTPUTS, Halves
+from unmask.models.network import DeepfakeNet
+
+Backend = Literal["auto", "torch", "onnx", "openvino"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+_FASTEST: tuple[Backend, ...] = ("openvino", "onnx", "torch")  # docs/benchmarks.md has the figures
+_PACKAGES = {"openvino": ("openvino", "onnx"), "onnx": ("onnxruntime", "onnx")}
+Floats = NDArray[np.float32]
+Faces = NDArray[np.uint8]
+
+
+class Encoded(NamedTuple):
+    """Of faces: features (N, F), and maps (N, h, w) of logits where there is a map head."""
+
+    features: Floats
+    maps: Floats | None
+
+
+class Judged(NamedTuple):
+    """Of windows: logits (B,), and of their frames (B, T) where there is a frame head."""
+
+    window: Floats
+    frames: Floats | None
+
+
+class Runtime(Protocol):
+    """A network that can be run by several threads at once.
+
+    Attributes:
+        name: of the backend.
+    """
+
+    name: str
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """In which it can encode, the fastest first; the last is "float32"."""
+
+    def encode(self, faces: Faces, precision: str) -> Encoded:
+        """Encode faces (N, S, S, 3) uint8 RGB, N > 0, each on its own."""
+
+    def judge(self, features: Floats, mask: NDArray[np.bool_]) -> Judged:
+        """Judge windows (B, T, F) under a mask (B, T), True where a face is."""
+
+
+def open_runtime(bundle: Bundle, backend: Backend, device: torch.device, threads: int) -> Runtime:
+    """The network of a bundle, ready to run.
+
+    Args:
+        bundle: the model.
+        backend: who computes; "auto" is the fastest that is installed and has a file of the model
+            (see unmask.models.graph), on a GPU torch.
+        device: for torch; the others run on the CPU in any case.
+        threads: that will call it at once.
+
+    Raises:
+        UsageError: the backend is not installed, or cannot run this model.
+        ModelError: the model's ONNX file cannot be used.
+    """
+    if backend == "auto":
+        preferred = _FASTEST if device.type == "cpu" or bundle.network is None else ()
+        backend = next((one for one in preferred if _lacks(bundle, one) is None), "torch")
+    if why := _lacks(bundle, backend):
+        raise UsageError(why)
+    if backend == "torch":
+        return TorchRuntime(bundle.net, device)
+    assert bundle.graph is not None
+    halves = Halves.read(bundle.graph, bundle.sha256)
+    if backend == "onnx":
+        return OnnxRuntime(halves)
+    return OpenVinoRuntime(halves, threads)
+
+
+def _lacks(bundle: Bundle, backend: Backend) -> str | None:
+    """Why a backend cannot run a model; None if it can."""
+    if backend == "torch":
+        if bundle.network is None:
+            return f"{bundle.name} is an ONNX file: install unmask[onnx] or unmask[openvino]"
+        return None
+    if not all(importlib.util.find_spec(name) for name in _PACKAGES[backend]):
+        return f"the backend {backend} is not installed: pip install 'unmask[{backend}]'"
+    if bundle.graph is None:
+        return (
+            f"{bundle.name} has no ONNX file of its weights, which the backend {backend} needs: "
+            f"`unmask export` makes it"
+        )
+    return None
+
+
+class TorchRuntime:
+    """The network itself, its batch norms folded into the convolutions."""
+
+    name = "torch"
+
+    def __init__(self, net: DeepfakeNet, device: torch.device) -> None:
+        self._net, self._device = deepcopy(net), device
+        self._net.cnn = folded(net.cnn)
+        self._net.to(device).eval()
+        self.precisions = tuple(dict.fromkeys((fast_precision(device), "float32")))
+
+    @torch.inference_mode()
+    def encode(self, faces: Faces, precision: str) -> Encoded:
+        """See Runtime."""
+        pixels = torch.from_numpy(faces).permute(0, 3, 1, 2).to(self._device)
+        with autocast(self._device, precision):
+            features, maps = self._net.encode_with_maps(pixels)
+        return Encoded(features.float().cpu().numpy(), None if maps is None else maps.cpu().numpy())
+
+    @torch.inference_mode()
+    def judge(self, features: Floats, mask: NDArray[np.bool_]) -> Judged:
+        """See Runtime."""
+        parts = (torch.from_numpy(part).to(self._device) for part in (features, mask))
+        window, frames, _ = self._net.judge(*parts)
+        return Judged(window.cpu().numpy(), None if frames is None else frames.cpu().numpy())
+
+
+class _GraphRuntime:
+    """The halves of an ONNX file, compiled by somebody else's library."""
+
+    name: str
+    precisions: tuple[str, ...]
+
+    def __init__(self, halves: Halves) -> None:
+        self._encoders = {p: self._compile(halves.encoder, p, fixed=True) for p in self.precisions}
+        self._judge = self._compile(halves.judge, "float32", fixed=False)
+
+    def _compile(self, model: bytes, precision: str, fixed: bool) -> Callable[..., dict[str, Any]]:
+        """A function of inputs by name to outputs by name; `fixed`: of one face."""
+        raise NotImplementedError
+
+    def encode(self, faces: Faces, precision: str) -> Encoded:
+        """See Runtime. One face at a time stays in the cache: measured faster than batches."""
+        run = self._encoders[precision]
+        rows = [run(faces=face[None, None]) for face in faces]
+        maps = [row["maps"][0, 0] for row in rows if "maps" in row]
+        features = np.concatenate([row["features"][0] for row in rows])
+        return Encoded(features, np.stack(maps) if maps else None)
+
+    def judge(self, features: Floats, mask: NDArray[np.bool_]) -> Judged:
+        """See Runtime."""
+        found = self._judge(features=features, mask=mask)
+        return Judged(found["window"], found.get("frames"))
+
+
+class OnnxRuntime(_GraphRuntime):
+    """ONNX Runtime on the CPU, in the precision of the file."""
+
+    name = "onnx"
+    precisions: tuple[str, ...] = ("float32",)
+
+    def _compile(self, model: bytes, precision: str, fixed: bool) -> Callable[..., dict[str, Any]]:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # whoever calls brings a core
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        return lambda **inputs: dict(zip(names, session.run(names, inputs), strict=True))
+
+
+class OpenVinoRuntime(_GraphRuntime):
+    """OpenVINO on the CPU; bfloat16 where the CPU multiplies in it."""
+
+    name = "openvino"
+
+    def __init__(self, halves: Halves, threads: int) -> None:
+        self.precisions = tuple(dict.fromkeys((fast_precision(torch.device("cpu")), "float32")))
+        self._threads = threads
+        super().__init__(halves)
+
+    def _compile(self, model: bytes, precision: str, fixed: bool) -> Callable[..., dict[str, Any]]:
+        import openvino
+
+        core = openvino.Core()
+        graph = core.read_model(model)
+        if fixed:
+            (shape,) = (entry.partial_shape for entry in graph.inputs)
+            graph.reshape([1, 1, *(size.get_length() for size in list(shape)[2:])])
+        compiled = core.compile_model(
+            graph, "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[precision],
+                "INFERENCE_NUM_THREADS": self._threads,
+                "NUM_STREAMS": self._threads,
+            },
+        )  # fmt: skip
+        names = [next(n for n in OUTPUTS if n in out.names) for out in compiled.outputs]
+        mine = threading.local()  # a request serves one thread at a time
+
+        def run(**inputs: Any) -> dict[str, Any]:
+            if not hasattr(mine, "request"):
+                mine.request = compiled.create_infer_request()
+            found = mine.request.infer(inputs)
+            return dict(zip(names, (value.copy() for value in found.values()), strict=True))
+
+        return run
