@@ -1,13 +1,17 @@
 """Scores + labels -> pictures."""
 
 import io
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 
 from unmask.atomic import replacing
@@ -22,7 +26,7 @@ _REAL, _FAKE = "#0072b2", "#d55e00"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
 _MARKERS = "os^Dv<P*"
 _LOWEST_FPR = 1e-3
-_LONGEST = 32  # letters of a name
+_LONGEST, _WIDEST = 32, 220  # letters of a name, and points
 
 
 def plot_evaluation(path: str | Path, labels: Labels, scores: Scores, metrics: Metrics) -> None:
@@ -50,7 +54,8 @@ def as_svg(draw: Callable[[Axes], None], width: float = 4.8, height: float = 4.2
     figure = Figure(figsize=(width, height), layout="constrained")
     draw(figure.subplots())
     out = io.StringIO()
-    with rc_context({"svg.hashsalt": "unmask"}):  # the same picture, the same bytes
+    same = rc_context({"svg.hashsalt": "unmask"})  # the same picture, the same bytes
+    with same, _letters_of_any_script():
         figure.savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()
 
@@ -110,9 +115,14 @@ def draw_confusion(axes: Axes, metrics: Metrics) -> None:
     axes.set_yticks([0, 1], ["real", "fake"])
 
 
+def bin_edges(scores: Scores) -> Scores:
+    """(21,) edges of the histogram's bins: over 0 to 1, and all scores beyond."""
+    return np.linspace(min(0, scores.min()), max(1, scores.max()), 21)
+
+
 def draw_histogram(axes: Axes, labels: Labels, scores: Scores, threshold: float) -> None:
     """How many videos of each class have which confidence."""
-    bins = np.linspace(min(0, scores.min()), max(1, scores.max()), 21)
+    bins = bin_edges(scores)
     for label, name, colour, hatch in ((0, "real", _REAL, "//"), (1, "fake", _FAKE, "")):
         axes.hist(
             scores[labels == label], bins.tolist(), alpha=0.6, color=colour, label=name,
@@ -184,9 +194,27 @@ def draw_robustness(axes: Axes, cells: Sequence[Cell]) -> None:
 
 def _plain(name: str) -> str:
     """A name from data, in one line and short enough to leave room for the picture."""
-    name = " ".join(name.split())
-    half = _LONGEST // 2
-    return name if len(name) <= _LONGEST else f"{name[:half]}…{name[-half:]}"
+    name = "".join(c if c.isprintable() else "�" for c in " ".join(name.split()))  # SVG is XML
+    for kept in range(_LONGEST // 2, 0, -1):
+        short = name if len(name) <= 2 * kept else f"{name[:kept]}…{name[-kept:]}"
+        if _width(short) <= _WIDEST:
+            break
+    return short
+
+
+def _width(text: str) -> float:
+    """In points, as the labels are set."""
+    font = FontProperties(size=rcParams["font.size"])
+    with _letters_of_any_script():
+        return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0])
+
+
+@contextmanager
+def _letters_of_any_script() -> Iterator[None]:
+    """One that the font lacks is a box in the picture and no warning: the tables have the names."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        yield
 
 
 def _both(axes: Axes, labels: Labels) -> bool:

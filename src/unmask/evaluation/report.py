@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ DETAILS = "test_detailed_predictions.json"
 PLOTS = "evaluation_plots.png"
 REPORT = "report.json"
 PAGE = "report.html"
+CLIPS = "reports"  # a folder of pages, one a clip
 Faces = Callable[[ScoredVideo], Iterable[NDArray[np.uint8]]]
 
 
@@ -169,7 +171,7 @@ def write_evaluation(
     """Write the summary, the detailed predictions, the plots, the report and its page.
 
     Args:
-        folder: for the files.
+        folder: for the files; the page links to `reports/<video>.html` where that lies in it.
         videos: with their scores.
         report: of them; None makes it.
         faces: gives faces of a video to show, (S, S, 3) uint8 RGB.
@@ -189,8 +191,19 @@ def write_evaluation(
     write_text(folder / DETAILS, json.dumps(details, indent=1) + "\n")
     write_text(folder / REPORT, json.dumps(asdict(report), indent=2) + "\n")
     plot_evaluation(folder / PLOTS, *arrays(videos), report.metrics)
-    write_text(folder / PAGE, render(report, videos, faces))
+    write_text(folder / PAGE, render(report, videos, faces, _links(folder, videos)))
     return report
+
+
+def _links(folder: Path, videos: Sequence[ScoredVideo]) -> Callable[[ScoredVideo], str | None]:
+    """The clip's own report of a video, where one lies beside the page and can only be its."""
+    made = {path.stem for path in (folder / CLIPS).glob("*.html")} - {"index"}
+    named = Counter(video.name for video in videos)
+    return lambda video: (
+        f"{CLIPS}/{quote(video.name, errors='surrogateescape')}.html"
+        if video.name in made and named[video.name] == 1
+        else None
+    )
 
 
 def compare_scores(videos: Sequence[ScoredVideo], others: Sequence[ScoredVideo]) -> Comparison:
