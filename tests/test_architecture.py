@@ -19,6 +19,7 @@ ROWS = [
     {"data"},
     {"synth"},
     {"detection"},
+    {"report"},
     {"training"},
     {"api"},
     {"cli"},

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from unmask.errors import UnmaskError
     from unmask.faces import Face, FaceTrack
     from unmask.models import Bundle, Decision, ModelConfig, load_bundle, save_bundle
+    from unmask.report.write import write_report
     from unmask.segments import Segment, format_timestamp
     from unmask.synth import make_fakes
     from unmask.training.config import TrainConfig
@@ -38,6 +39,7 @@ _HOMES = {
     "errors": ("UnmaskError",),
     "faces": ("Face", "FaceTrack"),
     "models": ("Bundle", "Decision", "ModelConfig", "load_bundle", "save_bundle"),
+    "report.write": ("write_report",),
     "segments": ("Segment", "format_timestamp"),
     "synth": ("make_fakes",),
     "training.config": ("TrainConfig",),
@@ -74,6 +76,7 @@ __all__ = [
     "preprocess_tree",
     "save_bundle",
     "train",
+    "write_report",
 ]
 
 

@@ -43,6 +43,10 @@ class CorpusError(FileError):
     """A folder, list or table of videos that makes no corpus."""
 
 
+class ReportError(FileError):
+    """A report that cannot be read."""
+
+
 class WorkerError(FileError):
     """A file at which a worker process died, or took too long."""
 

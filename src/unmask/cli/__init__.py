@@ -17,6 +17,7 @@ from unmask.cli.selftest import selftest
 from unmask.cli.split import split
 from unmask.cli.synth import synth
 from unmask.cli.train import train
+from unmask.cli.verify import verify
 from unmask.errors import UnmaskError
 
 
@@ -42,7 +43,7 @@ def cli(context: click.Context, quiet: bool, verbose: bool) -> None:
     logger.setLevel(level)
 
 
-for verb in (predict, split, preprocess, synth, train, evaluate, export, info, selftest):
+for verb in (predict, split, preprocess, synth, train, evaluate, export, info, selftest, verify):
     cli.add_command(verb)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,16 @@ log = logging.getLogger("unmask")
     type=click.Path(file_okay=False),
     help="Folder for a picture of each video's faces, and where the model looked in them.",
 )
-@click.option("--stability", is_flag=True, help="Judge copies, too; takes four times as long.")
+@click.option(
+    "--report",
+    type=click.Path(file_okay=False),
+    help="Folder for a page of each video, and an index.html of them.",
+)
+@click.option(
+    "--stability/--no-stability",
+    default=None,
+    help="Judge copies, too; takes four times as long. On with --report.",
+)
 @options.faces
 @options.timeout
 @options.device
@@ -75,7 +84,8 @@ def predict(
     watch: str | None,
     workers: int,
     heatmaps: str | None,
-    stability: bool,
+    report: str | None,
+    stability: bool | None,
     faces: str | None,
     timeout: float,
     device: str,
@@ -91,6 +101,7 @@ def predict(
     from unmask.detection.writers import RESUMABLE, PredictionWriter, finished
     from unmask.errors import FileError, UsageError
     from unmask.models import find_model
+    from unmask.report.index import ReportFolder
     from unmask.video.reader import Limits
 
     if bool(paths) == bool(watch):
@@ -99,6 +110,8 @@ def predict(
         raise UsageError(f"--resume needs -o FILE and --format {' or '.join(RESUMABLE)}")
     inputs = batch.find_inputs(paths, recursive)
     limits = Limits(timeout=timeout)
+    if stability is None:
+        stability = report is not None
     judge = batch.Judge(find_model(model), faces, device, limits, stability, backend)
     detector = judge.detector
     if heatmaps and not detector.bundle.config.model.map_head:
@@ -115,12 +128,21 @@ def predict(
         many, total, jobs = len(inputs) > 1, len(todo), (job for job in todo)
 
     move, verdicts, status = options.progress("predict", quiet, "video"), Counter[str](), 0
+
+    def complain(error: FileError) -> None:
+        with options.bars_away():
+            click.echo(f"unmask: {error}", err=True)
+
+    reports = ReportFolder(report, detector, complain) if report else None
     try:
         with (
+            reports or nullcontext(),
             PredictionWriter(form, output, many=many, append=resume) as writer,
             closing(batch.judge_all(judge, jobs, workers)) as judged,
         ):
             for done, (number, job, prediction) in enumerate(judged, 1):
+                if reports:  # first: what the output holds is not judged again
+                    reports.add(prediction, job.name)
                 with options.bars_away():
                     writer.add(prediction, number, job.name)
                     verdicts[prediction.verdict] += 1
@@ -139,6 +161,8 @@ def predict(
             log.debug("%s", line)
         if many and not quiet:
             click.echo(_summary(verdicts, held.met), err=True)
+    if reports and reports.failures:
+        status = 1
     return 1 if (verdicts + held.met)["failed"] else status
 
 

@@ -1,9 +1,12 @@
 """A model's card, made of its own evaluation: what it misses first."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from unmask.evaluation import Report
 from unmask.evaluation.slices import Slice
+from unmask.evaluation.verdicts import VerdictCounts
 from unmask.models import Bundle
 
 _CHANCE = 0.6  # an AUC whose interval reaches below is no finding
@@ -90,3 +93,30 @@ def _estimate(report: Report, name: str) -> str:
         return "undefined (one class)"
     between = "" if found.low is None else f" ({found.low:.2f}-{found.high:.2f})"
     return f"{found.value:.2f}{between}"
+
+
+@dataclass(frozen=True)
+class CardFigures:
+    """What a card says in figures.
+
+    Attributes:
+        missed: the kinds of fakes that are not told from real videos; empty if there are none.
+        verdicts: what real and fake videos were called, by "real" and "fake".
+    """
+
+    missed: str
+    verdicts: dict[str, VerdictCounts]
+
+
+def card_figures(card: str) -> CardFigures | None:
+    """The figures of a card that `model_card` made; None of another text."""
+    row = r"^\| (real|fake) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$"
+    verdicts = {
+        truth: VerdictCounts(*map(int, counts)) for truth, *counts in re.findall(row, card, re.M)
+    }
+    missed = re.search(
+        r"^\*\*Not told from real videos with any certainty: (.*)\.\*\*$", card, re.M
+    )
+    if verdicts.keys() != {"real", "fake"}:
+        return None
+    return CardFigures(missed[1] if missed else "", verdicts)

@@ -21,6 +21,7 @@ from unmask.data.pt_file import ProcessedVideo, Summary
 from unmask.data.windows import make_windows
 from unmask.detection.decide import decide, failed
 from unmask.detection.prediction import ModelId, Prediction
+from unmask.detection.scope import bits_per_pixel, scoped
 from unmask.detection.scores import TrackLogits, VideoLogits
 from unmask.detection.stability import Trim, tested
 from unmask.device import pick_device
@@ -73,6 +74,7 @@ class Detector:
         runtime: its network.
         decision: how its scores become a verdict.
         model: its name and checksum.
+        stability: whether copies are judged, too.
         preprocessor: makes of a video what the model was trained on.
     """
 
@@ -85,13 +87,14 @@ class Detector:
         stability: bool = False,
         backend: Backend = "auto",
     ) -> None:
-        self.bundle, self._stability = bundle, stability
+        self.bundle, self.stability = bundle, stability
         self.decision = replace(bundle.decision, faces=parse_faces(faces or bundle.decision.faces))
         self.device = pick_device(device)
         self.model = ModelId(bundle.name, bundle.sha256)
         spec = replace(bundle.spec, faces=self.decision.faces)
         self.preprocessor = VideoPreprocessor.from_spec(spec, str(self.device), limits)
         self._asked, self._corrupted = faces is not None, False
+        self._altered = False  # what was done to a copy is no fault of the video's
         # On CPUs a core for each group of faces; small groups stay in the cache.
         on_cpu = self.device.type == "cpu"
         self._threads, self._at_once = (torch.get_num_threads(), 16) if on_cpu else (1, 64)
@@ -123,7 +126,7 @@ class Detector:
     def under(self, corruption: Corruption | Trim) -> Self:
         """The same detector, before which every video is corrupted."""
         other = copy(self)
-        other._stability = False
+        other.stability, other._altered = False, True
         other.preprocessor = self.preprocessor.opening(corruption.open)
         other._corrupted = bool(corruption.level)
         return other
@@ -162,7 +165,9 @@ class Detector:
     def _judge(self, path: str | Path) -> Prediction:
         key = self.key(path)
         prediction = replace(decide(self.score(path), self.decision, self.model), key=key)
-        return tested(self, prediction) if self._stability else prediction
+        if not self._altered:
+            prediction = scoped(prediction, bits_per_pixel(path))
+        return tested(self, prediction) if self.stability else prediction
 
     def _predict_or_fail(self, path: str | Path) -> Prediction:
         try:
@@ -189,7 +194,7 @@ class Detector:
             file = (state.st_size, state.st_mtime_ns)
         except (OSError, ValueError):  # not there, or no name of a file
             file = None
-        judge = (self.bundle.sha256, self.bundle.spec, self.decision, self._stability)
+        judge = (self.bundle.sha256, self.bundle.spec, self.decision, self.stability)
         origin = repr((str(Path(path).absolute()), file, judge))
         return hashlib.sha256(origin.encode()).hexdigest()[:16]
 
@@ -232,7 +237,7 @@ class Detector:
 
     def judge(self, video: ProcessedVideo, name: str | None = None) -> Prediction:
         """Judge faces that are cut out already; `name` is the video's in the result."""
-        return decide(self.score_video(video, name), self.decision, self.model)
+        return scoped(decide(self.score_video(video, name), self.decision, self.model))
 
     def score_video(
         self, video: ProcessedVideo, name: str | Path | None = None, precision: str | None = None

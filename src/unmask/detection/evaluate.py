@@ -12,6 +12,7 @@ from unmask.detection.calibrate import fit_calibration
 from unmask.detection.card import model_card
 from unmask.detection.decide import decide, failed, video_confidence
 from unmask.detection.detector import Detector
+from unmask.detection.scope import bits_per_pixel, scoped
 from unmask.detection.scores import VideoLogits
 from unmask.detection.scoring import (
     labelled_videos,
@@ -258,6 +259,7 @@ def _cross_fitted(
             decision = others.applied(detector.decision)
             for record in fold:
                 prediction = decide(scored[record], decision, detector.model)
+                prediction = scoped(prediction, bits_per_pixel(record.path))
                 video = scored_video(record, prediction, source)
                 videos[record] = replace(video, verdict=prediction.verdict)
         final = fit(list(scored), "the videos of this report, cross-fitted")

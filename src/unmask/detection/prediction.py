@@ -99,6 +99,7 @@ class Prediction:
         heatmaps: (N, h, w) float32, 0 to 1: for each face of the timeline, cell by cell of its
             crop, where the model looked; no proof, and no part of `to_dict`. None of models
             without a map head.
+        out_of_scope: why no verdict can be given of such a video (see unmask.detection.scope).
         key: checksum of what it follows from: the file as it was (path, size, time of change), the
             model, its decision, and whose faces; empty where there was no file.
     """
@@ -115,6 +116,7 @@ class Prediction:
     reason: str | None = None
     thresholds: Thresholds | None = None
     stability: tuple[Trial, ...] | None = None
+    out_of_scope: tuple[str, ...] = ()
     heatmaps: NDArray[np.float32] | None = field(default=None, compare=False)
     key: str = field(default="", compare=False)
 

@@ -73,7 +73,16 @@ class Frame:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What the container says of itself; `duration` in seconds, None where it does not say."""
+    """What the container says of itself; None where it does not say.
+
+    Attributes:
+        width, height: of the coded picture, in pixels.
+        fps: frames a second, on average.
+        duration: seconds.
+        codec, container: FFmpeg's names.
+        bit_rate: bits a second of the video stream, or else of the whole file.
+        pixel_format: FFmpeg's name, e.g. "yuv420p".
+    """
 
     width: int
     height: int
@@ -81,6 +90,8 @@ class VideoInfo:
     duration: float | None
     codec: str
     container: str
+    bit_rate: float | None = None
+    pixel_format: str | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +157,8 @@ class Video:
                 duration=self._duration(),
                 codec=context.name,
                 container=self._container.format.name,
+                bit_rate=self._bit_rate(),
+                pixel_format=context.pix_fmt,
             )
             self._check_size(context.width, context.height)
             self._check_length(self._stream.frames, self.info.duration or 0.0)
@@ -223,6 +236,12 @@ class Video:
         # Matroska counts from 0, wherever the stream begins.
         late = container.start_time if container.format.name.startswith("matroska") else 0
         return (container.duration - (late or 0)) / av.time_base
+
+    def _bit_rate(self) -> float | None:
+        if self._stream.bit_rate:
+            return float(self._stream.bit_rate)
+        seconds = self._duration()
+        return self.path.stat().st_size * 8 / seconds if seconds else None
 
     @property
     def _tolerance(self) -> float:
