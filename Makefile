@@ -30,7 +30,7 @@ $(VENV)/yardstick: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pillow requests
 
 bench: $(VENV)/yardstick
-	PYTHONPATH=$(VENV)/yardstick $(BIN)/python benchmarks/speed.py $(ARGS)
+	PYTHONPATH=$(VENV)/yardstick $(BIN)/python benchmarks/figures.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache

@@ -3,10 +3,11 @@
     python benchmarks/memory.py CLIP.mp4 --minutes 1 60 [--model FOLDER]
 
 CLIP is repeated, without encoding it again, to each length; the command runs on it in a process
-of its own, and the peak of its resident memory is printed.
+of its own. A line of JSON each, with the peak of its resident memory.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -35,17 +36,18 @@ def repeat(source: Path, target: Path, seconds: float) -> None:
                 out.mux(again)
 
 
-def measure(arguments: list[str]) -> str:
-    """Run the command; "N MiB, S s"."""
+def measure(minutes: float, verb: str, *arguments: str) -> None:
+    """Run a verb of the command; print its peak and its time."""
     started = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "unmask", *arguments], stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "unmask", verb, *arguments], stdout=subprocess.DEVNULL
     )
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     if status:
-        sys.exit(f"unmask {' '.join(arguments)} failed")
-    return f"{usage.ru_maxrss / 1024:.0f} MiB, {seconds:.0f} s"
+        sys.exit(f"unmask {verb} {' '.join(arguments)} failed")
+    row = {"verb": verb, "minutes": minutes, "mib": usage.ru_maxrss // 1024, "s": round(seconds)}
+    print(json.dumps(row), flush=True)
 
 
 def main() -> None:
@@ -59,12 +61,11 @@ def main() -> None:
             video = Path(name) / f"long{args.clip.suffix}"
             repeat(args.clip, video, 60 * minutes)
             out = Path(name) / "long.pt"
-            print(f"{minutes:g} min: preprocess {measure(['preprocess', str(video), str(out)])}",
-                  flush=True)  # fmt: skip
+            measure(minutes, "preprocess", str(video), str(out))
             out.unlink()
             if args.model:
-                verb = ["predict", str(video), "--model", args.model, "-o", str(out), "--format"]
-                print(f"{minutes:g} min: predict {measure([*verb, 'json'])}", flush=True)
+                options = ["--model", args.model, "-o", str(out), "--format", "json"]
+                measure(minutes, "predict", str(video), *options)
 
 
 if __name__ == "__main__":

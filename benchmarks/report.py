@@ -4,6 +4,7 @@ python benchmarks/report.py CLIP [--minutes 10]
 """
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -41,9 +42,14 @@ def main() -> None:
         judged = time.perf_counter()
         page = unmask.write_report(prediction, model, folder)
         written = time.perf_counter()
-        print(f"{len(prediction.timeline)} faces, {len(prediction.tracks)} tracks")
-        print(f"page {page.stat().st_size / 1e6:.2f} MB without the video")
-        print(f"judged in {judged - begin:.1f} s, reported in {written - judged:.1f} s")
+        row = {
+            "minutes": chosen.minutes,
+            "faces": len(prediction.timeline),
+            "page_mb": round(page.stat().st_size / 1e6, 2),
+            "judged_s": round(judged - begin, 1),
+            "reported_s": round(written - judged, 1),
+        }
+        print(json.dumps(row))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Seconds and ratios against the design typed in literally, on the same clip, in turn.
 
-    make bench ARGS='--source CLIP.mp4 --baseline literal_baseline.py'
+    PYTHONPATH=.venv/yardstick python benchmarks/speed.py --source CLIP.mp4 --baseline BASELINE.py
 
 The measuring clip is SOURCE played forwards and backwards for 30 seconds, 30 fps, H.264 crf 23, in
 each height that is asked for. Both sides run in processes of their own, A B A B..., and time the
 work itself (models loaded, no interpreter start). `predict` uses ResNeXt50 + BiGRU with random
-weights on both sides, `predict-small` the shipped model on ours; the number of windows differs
-with the model. The baseline script needs facenet-pytorch on the PYTHONPATH.
+weights on both sides, `predict-small` the shipped model on ours, both with the backend that "auto"
+takes; the number of windows differs with the model. The baseline script needs facenet-pytorch on
+the PYTHONPATH.
 """
 
 import argparse
@@ -29,6 +30,8 @@ from numpy.typing import NDArray
 from unmask.video.encoder import encode
 from unmask.video.reader import Video
 
+UNTRAINED = "untrained"
+
 
 def make_clip(source: Path, target: Path, seconds: int, height: int) -> None:
     with Video(source) as video:
@@ -49,32 +52,39 @@ def _resized(rgb: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def ours(job: str, clip: Path, out: Path) -> dict[str, Any]:
-    """One run of our side, in a process of its own."""
+def make_untrained(folder: Path) -> None:
+    """ResNeXt50 + BiGRU with random weights, and its ONNX file."""
     import torch
 
-    from unmask.data.preprocessor import VideoPreprocessor
-    from unmask.detection.detector import Detector
+    from unmask.detection.export import export
     from unmask.models import (
         Bundle,
         BundleConfig,
         DeepfakeNet,
         ModelConfig,
-        find_model,
         load_bundle,
+        save_bundle,
     )
+    from unmask.models.bundle import GRAPH
+
+    torch.manual_seed(0)
+    save_bundle(folder, Bundle(BundleConfig("untrained"), DeepfakeNet(ModelConfig()).eval()))
+    export(load_bundle(folder), folder / GRAPH)
+
+
+def ours(job: str, clip: Path, out: Path) -> dict[str, Any]:
+    """One run of our side, in a process of its own."""
+    from unmask.data.preprocessor import VideoPreprocessor
+    from unmask.detection.detector import Detector
+    from unmask.models import find_model
 
     started = time.perf_counter()
     if job in ("preprocess", "exact"):
         video = VideoPreprocessor(exact=job == "exact").save_video(clip, out)
         seconds = time.perf_counter() - started
         return {"seconds": seconds, "windows": len(video.windows)}
-    torch.manual_seed(0)
-    if job == "predict-small":
-        bundle = load_bundle(find_model("small"))
-    else:
-        bundle = Bundle(BundleConfig("untrained"), DeepfakeNet(ModelConfig()).eval())
-    detector = Detector(bundle)
+    model = find_model("small") if job == "predict-small" else out.parent / UNTRAINED
+    detector = Detector.from_pretrained(model)
     assert detector.preprocessor  # the literal side has loaded its MTCNN, too
     started = time.perf_counter()
     prediction = detector.predict(clip)
@@ -163,6 +173,8 @@ def main() -> None:
         for height in args.heights:
             clip = folder / f"{height}p.mp4"
             make_clip(args.source, clip, args.seconds, height)
+            if "predict" in args.jobs and not (folder / UNTRAINED).exists():
+                make_untrained(folder / UNTRAINED)
             for job in args.jobs:
                 print(json.dumps(compare(args.baseline, job, clip, folder, args.runs)), flush=True)
                 if job == "exact":

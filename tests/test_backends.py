@@ -123,6 +123,28 @@ def test_every_backend_predicts_the_same(bundle: Bundle, backend: Any) -> None:
     assert scores[1] == pytest.approx(scores[0], abs=2e-2)
 
 
+FIRST = """
+import sys, threading
+import numpy as np, torch
+from unmask.models import load_bundle
+from unmask.models.runtime import open_runtime
+runtime = open_runtime(load_bundle(sys.argv[1]), "openvino", torch.device("cpu"), 2)
+together, faces = threading.Barrier(2), np.zeros((1, 32, 32, 3), np.uint8)
+def begin(precision):
+    together.wait()
+    runtime.encode(faces, precision)
+threads = [threading.Thread(target=begin, args=(p,)) for p in ("float32", runtime.precisions[0])]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_two_threads_may_begin_at_once(tiny: Path) -> None:
+    # Only the first call of a process is of interest. It hung in one of some thirty.
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", FIRST, str(tiny)], check=True, timeout=100)
+
+
 def test_the_file_is_a_whole_model(bundle: Bundle) -> None:
     assert bundle.graph is not None
     alone = load_bundle(bundle.graph)

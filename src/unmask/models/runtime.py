@@ -194,9 +194,9 @@ class OpenVinoRuntime(_GraphRuntime):
 
         core = openvino.Core()
         graph = core.read_model(model)
+        shape = [1, 1, *(size.get_length() for size in list(graph.inputs[0].partial_shape)[2:])]
         if fixed:
-            (shape,) = (entry.partial_shape for entry in graph.inputs)
-            graph.reshape([1, 1, *(size.get_length() for size in list(shape)[2:])])
+            graph.reshape(shape)
         compiled = core.compile_model(
             graph, "CPU",
             {
@@ -214,4 +214,6 @@ class OpenVinoRuntime(_GraphRuntime):
             found = mine.request.infer(inputs)
             return dict(zip(names, (value.copy() for value in found.values()), strict=True))
 
+        if fixed:  # what OpenVINO sets up at the first call hangs if two threads begin it at once
+            run(faces=np.zeros(shape, np.uint8))
         return run
