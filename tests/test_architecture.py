@@ -20,7 +20,7 @@ ROWS = [
     {"synth"},
     {"detection"},
     {"report"},
-    {"training"},
+    {"training", "serve"},
     {"api"},
     {"cli"},
 ]
@@ -75,7 +75,14 @@ def test_public_names_resolve_and_are_all_there() -> None:
         unmask.nonsense  # noqa: B018
 
 
-@pytest.mark.parametrize("code", ["import unmask", "from unmask.cli import cli; cli(['--help'])"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import unmask",
+        "from unmask.cli import cli; cli(['--help'])",
+        "import unmask.serve.server",  # its workers do, and may die of it
+    ],
+)
 def test_torch_is_not_imported_for_nothing(code: str) -> None:
     script = (
         "import sys, atexit\n"

@@ -116,11 +116,11 @@ class Worker:
             self.join()
         # spawn: forking a process whose libraries run threads can hang
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, context, _prepare, (self._share,))
+        self._pool = ProcessPoolExecutor(1, context, prepare, (self._share,))
         self._pid: Future[int] = self._pool.submit(os.getpid)
 
 
-def _prepare(share: int) -> None:
+def prepare(share: int) -> None:
     """Take a share of the cores, leave an interrupt to the parent, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

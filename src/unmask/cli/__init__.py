@@ -14,6 +14,7 @@ from unmask.cli.info import info
 from unmask.cli.predict import predict
 from unmask.cli.preprocess import preprocess
 from unmask.cli.selftest import selftest
+from unmask.cli.serve import serve
 from unmask.cli.split import split
 from unmask.cli.synth import synth
 from unmask.cli.train import train
@@ -43,7 +44,10 @@ def cli(context: click.Context, quiet: bool, verbose: bool) -> None:
     logger.setLevel(level)
 
 
-for verb in (predict, split, preprocess, synth, train, evaluate, export, info, selftest, verify):
+VERBS = (
+    predict, split, preprocess, synth, train, evaluate, serve, export, info, selftest, verify
+)  # fmt: skip
+for verb in VERBS:
     cli.add_command(verb)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from unmask.data import pt_file
 from unmask.data.choice import choose_faces
-from unmask.data.preprocessor import VideoPreprocessor
+from unmask.data.preprocessor import OpenVideo, VideoPreprocessor
 from unmask.data.pt_file import ProcessedVideo, Summary
 from unmask.data.windows import make_windows
 from unmask.detection.decide import decide, failed
@@ -123,11 +123,16 @@ class Detector:
         """
         return cls(load_bundle(find_model(model)), faces, device, limits, stability, backend)
 
+    def opening(self, open_video: OpenVideo) -> Self:
+        """The same detector, which opens its videos in another way."""
+        other = copy(self)
+        other.preprocessor = self.preprocessor.opening(open_video)
+        return other
+
     def under(self, corruption: Corruption | Trim) -> Self:
         """The same detector, before which every video is corrupted."""
-        other = copy(self)
+        other = self.opening(corruption.open)
         other.stability, other._altered = False, True
-        other.preprocessor = self.preprocessor.opening(corruption.open)
         other._corrupted = bool(corruption.level)
         return other
 

@@ -1,0 +1,1 @@
+"""The detector as an application on this machine: jobs over HTTP, and a page."""
