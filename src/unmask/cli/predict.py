@@ -144,8 +144,8 @@ def predict(
                 if reports:  # first: what the output holds is not judged again
                     reports.add(prediction, job.name)
                 with options.bars_away():
+                    verdicts[prediction.verdict] += 1  # first: a write takes longer
                     writer.add(prediction, number, job.name)
-                    verdicts[prediction.verdict] += 1
                     if prediction.verdict == "failed":
                         click.echo(f"unmask: {job.path}: {prediction.reason}", err=True)
                     elif heatmaps:

@@ -240,7 +240,7 @@ function jump(forward) {
 }
 
 function toggle() {
-  if (video.paused) video.play();
+  if (video.paused) video.play().catch(() => {}); // a pause may come before it begins
   else video.pause();
 }
 
