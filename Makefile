@@ -14,15 +14,10 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed
 	$(BIN)/python runs/demo.py --out demo
 
-# Pages and servers have processes of their own: a worker that had driven a browser, served, and run
-# most of the other tests crashed in native code.
-PAGES := $(wildcard tests/test_*_page.py tests/test_serve*.py)
-
 # All of them, or e.g. ARGS='-m "not slow"'. Work is stolen at the end only: until then neighbours,
 # which share what they need, stay in one process.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n auto --dist worksteal $(addprefix --ignore=,$(PAGES)) $(ARGS)
-	$(BIN)/python -m pytest -n auto --dist worksteal $(PAGES) $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

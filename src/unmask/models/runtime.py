@@ -8,6 +8,7 @@ import importlib.util
 import threading
 from collections.abc import Callable
 from copy import deepcopy
+from functools import cache
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
@@ -179,6 +180,16 @@ class OnnxRuntime(_GraphRuntime):
         return lambda **inputs: dict(zip(names, session.run(names, inputs), strict=True))
 
 
+@cache
+def _openvino_core() -> Any:
+    """OpenVINO's plugins, for as long as the process lives: a fork after they were unloaded crashes
+    in what they have left behind.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVinoRuntime(_GraphRuntime):
     """OpenVINO on the CPU; bfloat16 where the CPU multiplies in it."""
 
@@ -190,9 +201,7 @@ class OpenVinoRuntime(_GraphRuntime):
         super().__init__(halves)
 
     def _compile(self, model: bytes, precision: str, fixed: bool) -> Callable[..., dict[str, Any]]:
-        import openvino
-
-        core = openvino.Core()
+        core = _openvino_core()
         graph = core.read_model(model)
         shape = [1, 1, *(size.get_length() for size in list(graph.inputs[0].partial_shape)[2:])]
         if fixed:
