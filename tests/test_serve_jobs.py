@@ -148,7 +148,10 @@ def test_a_worker_ends_with_its_server(tmp_path: Path) -> None:
 
 def test_a_server_whose_worker_cannot_start_says_so(settings: Settings) -> None:
     # In a thread: where a browser was driven before, the main thread has an event loop of its own.
-    with ThreadPoolExecutor(1) as pool, pytest.raises(WorkerError, match="died .* while it loaded"):
+    with (
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(WorkerError, match=r"died .* while it loaded"),
+    ):
         pool.submit(serve, settings, never_ready).result()
 
 
