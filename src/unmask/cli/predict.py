@@ -101,7 +101,6 @@ def predict(
     from unmask.detection.writers import RESUMABLE, PredictionWriter, finished
     from unmask.errors import FileError, UsageError
     from unmask.models import find_model
-    from unmask.report.index import ReportFolder
     from unmask.video.reader import Limits
 
     if bool(paths) == bool(watch):
@@ -133,7 +132,11 @@ def predict(
         with options.bars_away():
             click.echo(f"unmask: {error}", err=True)
 
-    reports = ReportFolder(report, detector, complain) if report else None
+    reports = None
+    if report:
+        from unmask.report.index import ReportFolder  # the others do without its libraries
+
+        reports = ReportFolder(report, detector, complain)
     try:
         with (
             reports or nullcontext(),

@@ -184,7 +184,6 @@ def save_graph(bundle: Bundle, path: str | Path) -> None:
         ModelError: the bundle is an ONNX file itself.
         FileError: it cannot be written.
     """
-
     net = Exportable(bundle.net, _OnnxCell).eval()
     with _traceable():
         exported = torch.onnx.export(

@@ -108,6 +108,11 @@ def _lacks(bundle: Bundle, backend: Backend) -> str | None:
     return None
 
 
+def _precisions(device: torch.device) -> tuple[str, ...]:
+    """What a device is fast in, then "float32"."""
+    return tuple(dict.fromkeys((fast_precision(device), "float32")))
+
+
 class TorchRuntime:
     """The network itself, its batch norms folded into the convolutions."""
 
@@ -117,7 +122,7 @@ class TorchRuntime:
         self._net, self._device = deepcopy(net), device
         self._net.cnn = folded(net.cnn)
         self._net.to(device).eval()
-        self.precisions = tuple(dict.fromkeys((fast_precision(device), "float32")))
+        self.precisions = _precisions(device)
 
     @torch.inference_mode()
     def encode(self, faces: Faces, precision: str) -> Encoded:
@@ -196,7 +201,7 @@ class OpenVinoRuntime(_GraphRuntime):
     name = "openvino"
 
     def __init__(self, halves: Halves, threads: int) -> None:
-        self.precisions = tuple(dict.fromkeys((fast_precision(torch.device("cpu")), "float32")))
+        self.precisions = _precisions(torch.device("cpu"))
         self._threads = threads
         super().__init__(halves)
 

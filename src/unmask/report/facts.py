@@ -15,6 +15,7 @@ import unmask
 from unmask.detection.detector import Detector
 from unmask.documents import STRICT
 from unmask.errors import FileError
+from unmask.models.bundle import sha256_of
 from unmask.video.reader import Video, VideoInfo
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "av", "pillow")
@@ -72,8 +73,7 @@ class Origin:
 def file_facts(path: str | Path, name: str) -> FileFacts | None:
     """Facts of a file; None if it cannot be read."""
     try:
-        with Path(path).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(Path(path))
         state = Path(path).stat()
     except (OSError, ValueError):  # not there, a folder, or no name of a file
         return None

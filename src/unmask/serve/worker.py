@@ -1,6 +1,5 @@
 """The process that holds the model: takes one video after the other, and says how far it is."""
 
-import hashlib
 import logging
 import os
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from unmask.detection.detector import Detector
 from unmask.detection.stability import tested
 from unmask.errors import InternalError, UnmaskError
+from unmask.models.bundle import sha256_of
 from unmask.serve.jobs import Outcome, Progress
 from unmask.serve.reporting import evidence, make_report
 from unmask.serve.settings import Settings
@@ -90,8 +90,7 @@ def judge(detector: Detector, order: Order, say: Say) -> Outcome | Failed:
             say(Progress("copies", watch.frames))
             prediction = tested(detector, prediction)
         say(Progress("reporting", watch.frames))
-        with Path(order.video).open("rb") as file:
-            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        checksum = sha256_of(Path(order.video))
         make_report(prediction, detector, order.folder, order.name)
     except UnmaskError as error:
         return Failed(getattr(error, "cause", str(error)))
