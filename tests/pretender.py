@@ -80,6 +80,16 @@ def never_ready(pipe: Connection, settings: Settings) -> None:
     raise SystemExit(1)
 
 
+def often_killed(pipe: Connection, settings: Settings) -> None:
+    """A worker that is there once, then dies four times while it loads, and then is there again."""
+    with settings.data.with_name("starts").open("a+b") as starts:
+        starts.write(b".")
+        number = starts.tell()
+    if 1 < number < 6:
+        raise SystemExit(1)
+    pretend(pipe, settings)
+
+
 def late(pipe: Connection, settings: Settings) -> None:
     """A worker that loads its model until a file "go" lies beside the data."""
     while not settings.data.with_name("go").exists():

@@ -24,7 +24,8 @@ from unmask.serve.settings import Settings
 log = logging.getLogger("unmask")
 LEASE = 60.0  # seconds
 _POLL = 0.2  # seconds
-_STARTS = 3  # that may fail one after the other
+_STARTS = 3  # that may fail one after the other, before one has succeeded
+_PAUSE = 10.0  # seconds at most between later ones
 _DIED = "the worker process died (out of memory, or a crash?)"
 Work = Callable[[Connection, Settings], None]
 
@@ -66,7 +67,7 @@ class Supervisor(threading.Thread):
         store: of the jobs.
         order: makes of a task what the worker is told.
         settle: called with the id of a job that somebody has ceased to run.
-        give_up: called if no worker can be started.
+        give_up: called if no worker could ever be started.
         settings: its limits and model.
         work: what the process does.
 
@@ -102,11 +103,13 @@ class Supervisor(threading.Thread):
 
     def run(self) -> None:
         """Until `stop`."""
-        failures = 0
+        failures, ready = 0, False
         try:
-            while not self._stopping.is_set() and failures < _STARTS:
+            while not self._stopping.is_set() and (ready or failures < _STARTS):
                 if self._process is None:
+                    self._stopping.wait(min(failures, _PAUSE))
                     failures = 0 if self._start() else failures + 1
+                    ready = ready or failures == 0  # then it is not the model that kills it
                 elif (task := self._claim()) is not None:
                     self._run(task)
                 elif not self._process.is_alive():
