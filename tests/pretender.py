@@ -8,11 +8,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from unmask.atomic import write_text
+from unmask.engine.worker import prepare
 from unmask.serve.jobs import Outcome, Progress
 from unmask.serve.reporting import PAGE, RESULT
 from unmask.serve.settings import Settings
 from unmask.serve.supervisor import Failed, Order, Ready
-from unmask.workers import prepare
 
 _HEAD = b"\0\0\0\x18ftypmp42"
 OUTCOME = Outcome("inconclusive", "inconclusive", 0.5, None, "pretender", "0" * 64, "1" * 64)

@@ -6,17 +6,16 @@ a process that never opens a video.
 
 import logging
 import multiprocessing
-import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from unmask.engine.worker import resident
 from unmask.errors import UnmaskError, WorkerError
 from unmask.serve.jobs import JobStore, Outcome, Progress, Task
 from unmask.serve.settings import Settings
@@ -211,14 +210,6 @@ class Supervisor(threading.Thread):
         limits = self._settings
         if seconds > limits.timeout:
             return f"took longer than {limits.timeout:g} s and was stopped"
-        if self._process is not None and _resident(self._process.pid) > limits.max_memory:
+        if self._process is not None and resident(self._process.pid) > limits.max_memory:
             return f"needed more than {limits.max_memory / 2**20:.0f} MB of memory and was stopped"
         return ""
-
-
-def _resident(process: int | None) -> int:
-    """Bytes of memory of a process; 0 where the system does not say (other than Linux)."""
-    with suppress(OSError, ValueError, IndexError):
-        pages = Path(f"/proc/{process}/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
-    return 0
