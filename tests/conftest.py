@@ -22,6 +22,7 @@ from unmask.corpora import VideoRecord, write_table
 from unmask.data.preprocessor import VideoPreprocessor
 from unmask.data.pt_file import ProcessedVideo
 from unmask.data.tree import preprocess_tree
+from unmask.engine import Engine
 from unmask.face_spec import FaceSpec
 from unmask.faces import FaceTrack
 from unmask.models import Bundle, BundleConfig, Decision, DeepfakeNet, ModelConfig
@@ -195,3 +196,30 @@ def random_video(counts: list[int], seed: int = 0, spec: FaceSpec | None = None)
     )
     longest = max(counts, default=0)
     return ProcessedVideo("noise.mp4", tracks, longest, spec, longest / spec.target_fps)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One cluster for all tests of a process: to start one takes seconds."""
+    ray = pytest.importorskip("ray")
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+HERE, LOCAL, RAY = Engine(), Engine(2), Engine(2, "ray")
+
+
+@pytest.fixture(params=["here", "local", "ray"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "ray":
+        request.getfixturevalue("ray_cluster")
+    return {"here": HERE, "local": LOCAL, "ray": RAY}[request.param]
+
+
+@pytest.fixture(params=["local", "ray"])
+def processes(request: pytest.FixtureRequest) -> Engine:
+    """Both engines that have workers."""
+    if request.param == "ray":
+        request.getfixturevalue("ray_cluster")
+    return {"local": LOCAL, "ray": RAY}[request.param]

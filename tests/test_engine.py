@@ -84,33 +84,6 @@ def slow(path: Path) -> None:
     path.with_suffix(".done").touch()
 
 
-@pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[None]:
-    """One cluster for all the tests: to start one takes seconds."""
-    ray = pytest.importorskip("ray")
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-HERE, LOCAL, RAY = Engine(), Engine(2), Engine(2, "ray")
-
-
-@pytest.fixture(params=["here", "local", "ray"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    if request.param == "ray":
-        request.getfixturevalue("ray_cluster")
-    return {"here": HERE, "local": LOCAL, "ray": RAY}[request.param]
-
-
-@pytest.fixture(params=["local", "ray"])
-def processes(request: pytest.FixtureRequest) -> Engine:
-    """Both engines that have workers."""
-    if request.param == "ray":
-        request.getfixturevalue("ray_cluster")
-    return {"local": LOCAL, "ray": RAY}[request.param]
-
-
 def test_a_failure_is_an_outcome_and_not_the_end(engine: Engine) -> None:
     outcomes = list(run(square, [1, 2, 3, 4], engine))
     assert sorted((o.item, o.result) for o in outcomes if o.error is None) == [
@@ -357,5 +330,5 @@ def lost_with_its_machine(folder: Path) -> str:
 
 
 def test_what_the_cluster_loses_is_done_once_more(ray_cluster: None, tmp_path: Path) -> None:
-    (outcome,) = run(lost_with_its_machine, [tmp_path], RAY)
+    (outcome,) = run(lost_with_its_machine, [tmp_path], Engine(2, "ray"))
     assert outcome.result == "done"

@@ -87,7 +87,7 @@ def test_a_tree_becomes_the_same_tree(
     (tree / "test/fake/gone.mp4").symlink_to(tree / "nowhere.mp4")
     progress: list[tuple[int, int]] = []
     report = preprocess_tree(
-        tree, tmp_path / "out", preprocessor, workers, lambda *p: progress.append(p)
+        tree, tmp_path / "out", preprocessor, Engine(workers), lambda *p: progress.append(p)
     )
     written = sorted(str(p.relative_to(tmp_path / "out")) for p in report.done)
     assert written == ["test/fake/a.pt", "train/real/a.pt", "train/real/b.pt"]

@@ -11,6 +11,7 @@ from unmask import __version__
 from unmask.cli.evaluate import evaluate
 from unmask.cli.export import export
 from unmask.cli.info import info
+from unmask.cli.merge import merge
 from unmask.cli.predict import predict
 from unmask.cli.preprocess import preprocess
 from unmask.cli.selftest import selftest
@@ -45,7 +46,7 @@ def cli(context: click.Context, quiet: bool, verbose: bool) -> None:
 
 
 VERBS = (
-    predict, split, preprocess, synth, train, evaluate, serve, export, info, selftest, verify
+    predict, split, preprocess, synth, train, evaluate, serve, export, info, merge, selftest, verify
 )  # fmt: skip
 for verb in VERBS:
     cli.add_command(verb)

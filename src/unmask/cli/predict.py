@@ -97,13 +97,15 @@ def predict(
     from unmask.detection import batch
     from unmask.detection.heatmap import save_heatmaps
     from unmask.detection.writers import RESUMABLE, PredictionWriter, finished
-    from unmask.engine import Shard
+    from unmask.engine import WHOLE, Shard
     from unmask.errors import FileError, UsageError
     from unmask.models import find_model
     from unmask.video.reader import Limits
 
     if bool(paths) == bool(watch):
         raise click.UsageError("Missing argument 'PATH...' or --watch FOLDER; one of them.")
+    if watch and Shard.parse(shard) != WHOLE:
+        raise UsageError("--watch judges all that comes: it takes no --shard")
     if resume and (output is None or form not in RESUMABLE):
         raise UsageError(f"--resume needs -o FILE and --format {' or '.join(RESUMABLE)}")
     inputs = batch.find_inputs(paths, recursive)
