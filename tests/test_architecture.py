@@ -13,7 +13,7 @@ SOURCE = Path(unmask.__file__).parent
 # A room may import from its own row and from the rows above it.
 ROWS = [
     {"errors", "segments"},
-    {"atomic", "device", "documents", "face_spec", "parallel", "stages", "workers"},
+    {"atomic", "device", "documents", "face_spec", "parallel", "stages", "storage", "workers"},
     {"video"},
     {"faces", "corpora", "models", "evaluation"},
     {"data"},
@@ -31,6 +31,7 @@ ONLY = {
     "segments": set(),
     "face_spec": {"documents", "errors"},
     "parallel": {"errors", "workers"},
+    "storage": {"atomic", "errors"},
     "workers": {"errors"},
     "video": {"errors"},
     "faces": {"errors", "parallel", "stages", "video"},

@@ -4,7 +4,7 @@ Knows nothing of video. A place is a path, or an address with a scheme (`s3://bu
 """
 
 from unmask.storage.address import Place, allow, as_path, is_remote, join, name_of, shown
-from unmask.storage.listing import exists, files_in, is_folder, matching, state
+from unmask.storage.listing import exists, files_in, is_folder, is_pattern, matching, state
 from unmask.storage.transfer import Mirror, fetched, published
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "fetched",
     "files_in",
     "is_folder",
+    "is_pattern",
     "is_remote",
     "join",
     "matching",

@@ -44,7 +44,7 @@ def scheme_of(address: str) -> str:
 def name_of(place: Place) -> str:
     """The last part: the name of a file."""
     if is_remote(place):
-        path = urlsplit(place).path if _has_query(place) else place.partition("://")[2]
+        path = urlsplit(place).path if has_query(place) else place.partition("://")[2]
         return path.rstrip("/").rpartition("/")[2]
     return Path(place).name
 
@@ -58,7 +58,7 @@ def shown(place: Place) -> str:
     """A place for messages: what may be a signature is left out."""
     if is_remote(place):
         place = _SECRET.sub("://...@", place)
-        return place.partition("?")[0] if _has_query(place) else place
+        return place.partition("?")[0] if has_query(place) else place
     return str(place)
 
 
@@ -129,7 +129,8 @@ def fail(address: str, cause: str) -> NoReturn:
     raise StorageError(shown(address), cause) from None
 
 
-def _has_query(address: str) -> bool:
+def has_query(address: str) -> bool:
+    """Whether it is of http(s): there are no folders, and "?" is no part of a name."""
     return scheme_of(address) in ("http", "https")  # a key of S3 may hold any character
 
 

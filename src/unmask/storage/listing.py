@@ -1,36 +1,58 @@
 """What there is at an address."""
 
+import glob
 from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Any
 
-from unmask.storage.address import join, opened, scheme_of, told
+from unmask.storage.address import (
+    Place,
+    as_path,
+    has_query,
+    is_remote,
+    join,
+    name_of,
+    opened,
+    told,
+)
 
 # What tells that a file has changed, as the file systems call it; the first that there is.
 _SIGNS = ("ETag", "etag", "md5Hash", "mtime", "Last-Modified", "LastModified", "updated", "created")
 _listed: dict[str, str] = {}  # states: a listing has them, one by one they cost a request each
 
 
-def exists(address: str) -> bool:
+def exists(place: Place) -> bool:
     """Whether there is a file or a folder.
 
     Raises:
         StorageError: it cannot be asked.
     """
-    files, path = opened(address)
-    with told(address, "read"):
+    here = as_path(place)
+    if here is not None:
+        return here.exists()
+    files, path = opened(str(place))
+    with told(str(place), "read"):
         return bool(files.exists(path))
 
 
-def is_folder(address: str) -> bool:
-    """Whether files lie below an address; never so of http(s).
+def is_pattern(place: Place) -> bool:
+    """Whether this is a pattern, and no file is called so."""
+    query = is_remote(place) and has_query(place)
+    return not query and glob.has_magic(str(place)) and not exists(place)
+
+
+def is_folder(place: Place) -> bool:
+    """Whether it is a folder, or files lie below an address; never so of http(s).
 
     Raises:
         StorageError: it cannot be asked.
     """
-    files, path = opened(address)
-    with told(address, "read"):
-        return scheme_of(address) not in ("http", "https") and bool(files.isdir(path))
+    here = as_path(place)
+    if here is not None:
+        return here.is_dir()
+    files, path = opened(str(place))
+    with told(str(place), "read"):
+        return not has_query(str(place)) and bool(files.isdir(path))
 
 
 def files_in(folder: str, suffixes: Collection[str], recursive: bool = True) -> list[str]:
@@ -60,15 +82,18 @@ def files_in(folder: str, suffixes: Collection[str], recursive: bool = True) -> 
 def matching(pattern: str) -> list[str]:
     """The addresses of all files that a pattern (`*`, `**`, `?`, `[...]`) fits, sorted.
 
+    Hidden ones only if the pattern's last part begins with a dot.
+
     Raises:
         StorageError: its folder cannot be listed.
     """
     files, path = opened(pattern)
     with told(pattern, "read"):
         found = files.glob(path, detail=True)
+    hidden = name_of(pattern).startswith(".")
     addresses = []
     for full, info in found.items():
-        if info["type"] == "file":
+        if info["type"] == "file" and (hidden or not name_of(full).startswith(".")):
             addresses.append(f"{pattern.partition('://')[0]}://{full}")
             _listed[addresses[-1]] = state_of(info)
     return sorted(addresses)

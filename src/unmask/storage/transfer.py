@@ -13,10 +13,18 @@ from typing import Any, Self
 from filelock import FileLock
 
 from unmask.atomic import replacing, temporary_name
-from unmask.errors import StorageError
+from unmask.errors import FileError, StorageError
 from unmask.storage.address import (
-    OBJECT_STORES, Place, as_path, fail, name_of, opened, scheme_of, told,
-)  # fmt: skip
+    OBJECT_STORES,
+    Place,
+    as_path,
+    fail,
+    name_of,
+    opened,
+    scheme_of,
+    shown,
+    told,
+)
 from unmask.storage.cache import Cache
 from unmask.storage.listing import state_of
 
@@ -57,7 +65,12 @@ def fetched(place: Place) -> Iterator[Path]:
         with FileLock(folder / "lock"):
             if not copy.is_file():
                 _download(address, files, remote, copy, size)
-        yield copy
+        try:
+            yield copy
+        except FileError as error:
+            if error.path == copy:  # what is wrong with the copy is so with the file
+                error.args = (shown(address), *error.args[1:])
+            raise
 
 
 def _download(address: str, files: Any, remote: str, path: Path, size: int) -> None:
