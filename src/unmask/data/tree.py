@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -151,13 +150,13 @@ def _done_before(target: Place, preprocessor: VideoPreprocessor) -> Callable[[Pl
     settings, spec = storage.join(target, SETTINGS), preprocessor.spec
     if storage.exists(settings):
         with storage.fetched(settings) as file:
-            wrong = read_json(FaceSpec, file, CorpusError).differences(spec)
-        if wrong:
-            cause = f"was made with {', '.join(wrong)}: name another folder"
+            same = read_json(FaceSpec, file, CorpusError) == spec
+        if not same:
+            cause = f"was made with other settings ({SETTINGS}): name another folder"
             raise CorpusError(storage.shown(target), cause)
     elif done:
-        cause = f"holds .pt files, but no {SETTINGS} that says how they were made"
-        raise CorpusError(storage.shown(target), f"{cause}: name another folder")
+        cause = f"holds .pt files and no {SETTINGS}: name another folder"
+        raise CorpusError(storage.shown(target), cause)
     else:
         with storage.published(settings) as file:
             file.write_text(to_json(spec))
@@ -166,8 +165,5 @@ def _done_before(target: Place, preprocessor: VideoPreprocessor) -> Callable[[Pl
 
 def _save(preprocessor: VideoPreprocessor, job: _Job) -> int:
     """Number of faces written; in a worker the faces themselves stay there."""
-    # A file here is written whole anyway, and its errors should name it.
-    remote = storage.is_remote(job.out)
-    into = storage.published(job.out) if remote else nullcontext(Path(job.out))
-    with storage.fetched(job.video) as video, into as out:
+    with storage.fetched(job.video) as video, storage.published(job.out) as out:
         return sum(map(len, preprocessor.save_video(video, out).tracks))

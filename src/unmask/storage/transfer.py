@@ -65,12 +65,8 @@ def fetched(place: Place) -> Iterator[Path]:
         with FileLock(folder / "lock"):
             if not copy.is_file():
                 _download(address, files, remote, copy, size)
-        try:
+        with _named(copy, place):
             yield copy
-        except FileError as error:
-            if error.path == copy:  # what is wrong with the copy is so with the file
-                error.args = (shown(address), *error.args[1:])
-            raise
 
 
 def _download(address: str, files: Any, remote: str, path: Path, size: int) -> None:
@@ -100,15 +96,28 @@ def published(place: Place) -> Iterator[Path]:
     """
     path = as_path(place)
     if path is not None:
-        with replacing(path) as temporary:
+        with replacing(path) as temporary, _named(temporary, place):
             yield temporary
         return
     address = str(place)
     opened(address)  # what is not allowed or not installed is said before the work
     with TemporaryDirectory(prefix="unmask-") as folder:
         file = Path(folder) / name_of(address)
-        yield file
+        with _named(file, place):
+            yield file
         upload(file, address)
+
+
+@contextmanager
+def _named(copy: Path, place: Place) -> Iterator[None]:
+    """Let errors about a copy name what it is a copy of."""
+    try:
+        yield
+    except FileError as error:
+        if error.path == copy:
+            error.args = (shown(place), *error.args[1:])
+            error.path = Path(place)
+        raise
 
 
 def upload(file: Path, address: str) -> None:
