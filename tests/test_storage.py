@@ -1,9 +1,11 @@
 """Places: of this machine, in memory, and on a server that speaks S3; what is read, kept, said."""
 
+import hashlib
 import http.server
 import json
-import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import urllib.request
 import uuid
@@ -198,16 +200,47 @@ def test_what_is_used_stays_though_the_cache_is_full(
     assert kept(cache) == [b"c" * 10]
 
 
-def _fetch_often(address: str) -> bytes:
-    return b"".join({get(address) for _ in range(20)})
+FETCH = """
+import hashlib, sys, time
+from unmask import storage
+for _ in range(20):
+    with storage.fetched(sys.argv[1]) as path:
+        print(hashlib.sha256(path.read_bytes()).hexdigest(), flush=True)
+        if sys.argv[2] == "stay":
+            time.sleep(600)
+"""
 
 
-@pytest.mark.slow
-def test_processes_share_the_cache_also_when_one_was_killed(bucket: str, cache: Path) -> None:
-    address = put(f"{bucket}/a.bin", os.urandom(3_000_000))
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        assert set(pool.map(_fetch_often, [address] * 2)) == {get(address)}
-        assert len(kept(cache)) == 1
+def started(address: str, what: str) -> "subprocess.Popen[str]":
+    paths = os.pathsep.join([str(Path(storage.__file__).parents[2]), *sys.path])
+    command = [sys.executable, "-c", FETCH, address, what]
+    environment = {**os.environ, "PYTHONPATH": paths}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_processes_share_the_cache(bucket: str, cache: Path) -> None:
+    content = os.urandom(3_000_000)
+    address = put(f"{bucket}/a.bin", content)
+    processes = [started(address, "go on") for _ in range(2)]
+    checksum = hashlib.sha256(content).hexdigest()
+    for process in processes:
+        assert process.communicate()[0].split() == [checksum] * 20
+    assert kept(cache) == [content]
+
+
+def test_what_another_process_uses_stays_until_it_is_killed(
+    bucket: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNMASK_CACHE_SIZE", "10")
+    a, b = (put(f"{bucket}/{name}", name.encode() * 10) for name in "ab")
+    with started(a, "stay") as process:
+        assert process.stdout
+        process.stdout.readline()
+        assert get(b) == b"b" * 10
+        assert kept(cache) == [b"a" * 10, b"b" * 10]
+        process.kill()
+    get(put(f"{bucket}/c", b"c" * 10))
+    assert kept(cache) == [b"c" * 10]
 
 
 # What is refused, and how that is said
@@ -215,7 +248,11 @@ def test_processes_share_the_cache_also_when_one_was_killed(bucket: str, cache: 
 
 def test_credentials_are_in_no_message(bucket: str, server: str) -> None:
     address = put(f"{bucket}/a.mp4", b"x")
-    request = partial(urllib.request.Request, f"{server}/moto-api/reset-auth", method="POST")
+    request = partial(
+        urllib.request.Request,
+        f"{server}/moto-api/reset-auth",
+        headers={"Content-Type": "text/plain"},
+    )
     urllib.request.urlopen(request(data=b"0")).close()  # from now on the server asks for accounts
     try:
         with pytest.raises(StorageError, match="no permission") as raised:
