@@ -8,11 +8,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from unmask.atomic import write_text
+from unmask.engine.worker import prepare
 from unmask.serve.jobs import Outcome, Progress
 from unmask.serve.reporting import PAGE, RESULT
 from unmask.serve.settings import Settings
 from unmask.serve.supervisor import Failed, Order, Ready
-from unmask.workers import prepare
 
 _HEAD = b"\0\0\0\x18ftypmp42"
 OUTCOME = Outcome("inconclusive", "inconclusive", 0.5, None, "pretender", "0" * 64, "1" * 64)
@@ -78,6 +78,16 @@ def _judge(order: Order, pipe: Connection) -> Outcome | Failed:
 def never_ready(pipe: Connection, settings: Settings) -> None:
     """A worker that dies while it loads its model."""
     raise SystemExit(1)
+
+
+def often_killed(pipe: Connection, settings: Settings) -> None:
+    """A worker that is there once, then dies four times while it loads, and then is there again."""
+    with settings.data.with_name("starts").open("a+b") as starts:
+        starts.write(b".")
+        number = starts.tell()
+    if 1 < number < 6:
+        raise SystemExit(1)
+    pretend(pipe, settings)
 
 
 def late(pipe: Connection, settings: Settings) -> None:

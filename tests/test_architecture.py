@@ -13,7 +13,7 @@ SOURCE = Path(unmask.__file__).parent
 # A room may import from its own row and from the rows above it.
 ROWS = [
     {"errors", "segments"},
-    {"atomic", "device", "documents", "face_spec", "parallel", "stages", "storage", "workers"},
+    {"atomic", "device", "documents", "engine", "face_spec", "stages", "storage", "threads"},
     {"video"},
     {"faces", "corpora", "models", "evaluation"},
     {"data"},
@@ -30,11 +30,11 @@ ONLY = {
     "evaluation": {"errors", "atomic", "documents", "segments"},  # arrays only
     "segments": set(),
     "face_spec": {"documents", "errors"},
-    "parallel": {"errors", "workers"},
+    "engine": {"errors"},
     "storage": {"atomic", "errors"},
-    "workers": {"errors"},
+    "threads": set(),
     "video": {"errors"},
-    "faces": {"errors", "parallel", "stages", "video"},
+    "faces": {"errors", "stages", "threads", "video"},
     "corpora": {"errors", "atomic", "documents", "video"},
 }
 

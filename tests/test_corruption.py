@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from conftest import Image, MakeClip
 
-from unmask.corpora import VideoRecord
 from unmask.detection.detector import Detector
-from unmask.detection.scoring import labelled_videos, score_grid, score_videos
+from unmask.detection.scoring import Scorer, labelled_videos, score_grid, score_videos
 from unmask.errors import StoreError, UsageError
 from unmask.models import Bundle
 from unmask.video.corruption import CLEAN, KINDS, LEVELS, Corruption, grid
@@ -95,39 +94,39 @@ def test_scores_under_corruption_are_kept_and_taken_up(
 ) -> None:
     detector = Detector(bundle)
     records = labelled_videos(processed.parent / "split")
-    clean = score_videos(detector, records)
+    clean = score_videos(Scorer(detector), records)
     assert [video.input_type for video in clean] == ["video", "video"]
-    asked: list[VideoRecord] = []
+    asked: list[str | Path] = []
 
-    def counted(detector: Detector, records: list[VideoRecord]) -> object:
-        asked.extend(records)
-        return score_videos(detector, records)
+    def counted(self: Detector, paths: list[str | Path]) -> object:
+        asked.extend(paths)
+        return predict(self, paths)
 
-    monkeypatch.setattr("unmask.detection.scoring.score_videos", counted)
+    predict = Detector.predict
+    monkeypatch.setattr(Detector, "predict", counted)
     chosen = [Corruption("brightness", 5), Corruption("h264", 5)]
-    cells = score_grid(detector, records, clean, chosen, 0.5, tmp_path)
+    cells = score_grid(Scorer(detector), records, chosen, 0.5, tmp_path)
     assert [(cell.kind, cell.level, cell.parameter) for cell in cells] == [
-        ("none", 0, ""),
         ("brightness", 5, "times 0.2"),
         ("h264", 5, "crf 43"),
     ]
     assert len(asked) == 4
-    assert score_grid(detector, records, clean, chosen, 0.5, tmp_path) == cells
+    assert score_grid(Scorer(detector), records, chosen, 0.5, tmp_path) == cells
     assert len(asked) == 4
     file = tmp_path / "corrupted" / "h264_5.json"
     file.unlink()
-    assert score_grid(detector, records, clean, chosen, 0.5, tmp_path) == cells
+    assert score_grid(Scorer(detector), records, chosen, 0.5, tmp_path) == cells
     assert len(asked) == 6
     file.write_text("[]")
-    score_grid(detector, records, clean, chosen, 0.5, tmp_path)
+    score_grid(Scorer(detector), records, chosen, 0.5, tmp_path)
     assert len(asked) == 8
     # Whatever scores follow from makes them anew: the decision, a label.
     config = replace(bundle.config, decision=replace(bundle.decision, aggregate="max"))
     other = Detector(replace(bundle, config=config))
-    score_grid(other, records, clean, chosen, 0.5, tmp_path)
+    score_grid(Scorer(other), records, chosen, 0.5, tmp_path)
     assert len(asked) == 12
     wrong = [replace(record, label=1) for record in records]
-    score_grid(other, wrong, clean, chosen, 0.5, tmp_path)
+    score_grid(Scorer(other), wrong, chosen, 0.5, tmp_path)
     assert len(asked) == 16
 
 

@@ -13,6 +13,7 @@ from unmask.corpora import VideoRecord, drop_leaks, find_leaks, read_corpus, spl
 from unmask.data import fingerprints, pt_file
 from unmask.data.fingerprints import find_footage, fingerprint
 from unmask.data.pt_file import ProcessedVideo
+from unmask.engine import Engine
 from unmask.errors import InternalError
 from unmask.faces import FaceTrack, duplicates
 from unmask.faces.duplicates import Fingerprints, describe, same_footage
@@ -79,7 +80,7 @@ def test_videos_are_searched_for_faces(tmp_path: Path, make_clip: MakeClip) -> N
     clip = make_clip(tmp_path / "a.mp4")
     shutil.copy(clip, tmp_path / "b.mp4")
     records = [VideoRecord(tmp_path / f"{name}.mp4", 0, "real") for name in "ab"]
-    found, _ = find_footage(records, workers=2)
+    found, _ = find_footage(records, Engine(2))
     assert found[0].footage == found[1].footage == "footage of a"
     rows = fingerprint(clip)
     assert rows.shape == (3, 256)

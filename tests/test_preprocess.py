@@ -15,6 +15,7 @@ from unmask.data.preprocessor import VideoPreprocessor
 from unmask.data.pt_file import ProcessedVideo
 from unmask.data.tree import preprocess_tree
 from unmask.detection.detector import Detector
+from unmask.engine import Engine
 from unmask.errors import CorpusError, InternalError, UsageError
 from unmask.faces import MTCNN
 from unmask.models import Bundle
@@ -133,7 +134,7 @@ def test_nothing_but_the_faces_tells_a_fake_from_a_real(
     for category in ("Celeb-real", "Celeb-synthesis"):
         (tmp_path / "tree" / "train" / category).mkdir(parents=True)
         shutil.copy(clip, tmp_path / "tree" / "train" / category / "a.mp4")
-    preprocess_tree(tmp_path / "tree", tmp_path / "out", preprocessor, workers=2)
+    preprocess_tree(tmp_path / "tree", tmp_path / "out", preprocessor, Engine(2))
     real, fake = sorted((tmp_path / "out").rglob("*.pt"))
     assert real.parent.name == "Celeb-real"
     assert real.read_bytes() == fake.read_bytes()

@@ -14,13 +14,13 @@ import av
 import httpx
 import numpy as np
 import pytest
-from pretender import OUTCOME, clip_that, late, never_ready
+from pretender import OUTCOME, clip_that, late, never_ready, often_killed
 from serving import ended, hand_in, server_process, serving, wait_for
 
 from unmask.detection.detector import Detector
 from unmask.errors import FileError, WorkerError
 from unmask.models import Bundle
-from unmask.serve import service
+from unmask.serve import service, supervisor
 from unmask.serve.jobs import ATTEMPTS, JobStore, NewJob, Outcome, Progress
 from unmask.serve.reporting import PAGE, RESULT
 from unmask.serve.server import serve
@@ -153,6 +153,15 @@ def test_a_server_whose_worker_cannot_start_says_so(settings: Settings) -> None:
         pytest.raises(WorkerError, match=r"died .* while it loaded"),
     ):
         pool.submit(serve, settings, never_ready).result()
+
+
+def test_a_worker_that_was_ready_once_is_started_again_for_as_long_as_it_takes(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_PAUSE", 0.01)
+    with serving(settings, often_killed) as client:
+        assert ended(client, hand_in(client, "crash"))["status"] == "failed"
+        assert ended(client, hand_in(client))["status"] == "done"
 
 
 def test_a_server_is_ready_when_a_model_is_loaded(settings: Settings) -> None:

@@ -23,6 +23,7 @@ from unmask.data.preprocessor import VideoPreprocessor
 from unmask.data.tree import SETTINGS, preprocess_tree
 from unmask.detection.batch import find_inputs
 from unmask.detection.detector import Detector
+from unmask.engine import Engine
 from unmask.errors import CorpusError, StorageError, UsageError
 from unmask.models import Bundle
 
@@ -402,7 +403,7 @@ def test_workers_fetch_and_publish(bucket: str, tmp_path: Path, clip: Path, bund
     put(f"{bucket}/raw/a.mp4", clip.read_bytes())
     put(f"{bucket}/raw/b.mp4", clip.read_bytes())
     detector = Detector(bundle)
-    report = preprocess_tree(f"{bucket}/raw", f"{bucket}/out", detector.preprocessor, 2)
+    report = preprocess_tree(f"{bucket}/raw", f"{bucket}/out", detector.preprocessor, Engine(2))
     assert len(report.done) == 2
     assert detector.predict(f"{bucket}/out/b.pt").verdict != "failed"
 

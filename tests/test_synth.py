@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from unmask import make_fakes
 from unmask.corpora import read_corpus, read_table
+from unmask.engine import Engine
 from unmask.errors import CorpusError, InternalError, UsageError
 from unmask.synth import FAMILIES, tree
 from unmask.synth.tree import SynthSettings
@@ -90,7 +91,7 @@ def test_the_tree_is_a_celeb_df_corpus(made: Path) -> None:
 def test_a_seed_makes_the_same_fakes_again(reals: Path, made: Path, tmp_path: Path) -> None:
     truth = read_table(made / "truth.jsonl")
     for folder, workers in (("again", 1), ("workers", 2)):
-        make_fakes(reals, tmp_path / folder, workers=workers)
+        make_fakes(reals, tmp_path / folder, engine=Engine(workers))
         for record in truth:
             again = tmp_path / folder / "Celeb-synthesis" / record.path.name
             off = np.abs(pictures(record.path) - pictures(again))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from unmask.data.windows import Window
     from unmask.detection.detector import Detector
     from unmask.detection.prediction import Prediction
+    from unmask.engine import Engine, Shard
     from unmask.errors import UnmaskError
     from unmask.faces import Face, FaceTrack
     from unmask.models import Bundle, Decision, ModelConfig, load_bundle, save_bundle
@@ -36,6 +37,7 @@ _HOMES = {
     "data.windows": ("Window",),
     "detection.detector": ("Detector",),
     "detection.prediction": ("Prediction",),
+    "engine": ("Engine", "Shard"),
     "errors": ("UnmaskError",),
     "faces": ("Face", "FaceTrack"),
     "models": ("Bundle", "Decision", "ModelConfig", "load_bundle", "save_bundle"),
@@ -53,6 +55,7 @@ __all__ = [
     "Decision",
     "DeepfakeWindowDataset",
     "Detector",
+    "Engine",
     "Face",
     "FaceTrack",
     "Frame",
@@ -60,6 +63,7 @@ __all__ = [
     "ModelConfig",
     "Prediction",
     "Segment",
+    "Shard",
     "TrainConfig",
     "UnmaskError",
     "VideoPreprocessor",

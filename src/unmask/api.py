@@ -1,11 +1,12 @@
 """The front door: a verb a function. `unmask.predict` and its kin are these."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from unmask.detection.detector import Detector
 from unmask.detection.prediction import Prediction
+from unmask.engine import WHOLE, Engine, Progress, Shard, silent
 from unmask.evaluation import Report
 from unmask.models import shipped_models
 from unmask.models.runtime import Backend
@@ -13,8 +14,6 @@ from unmask.video.reader import Limits
 
 if TYPE_CHECKING:
     from unmask.data.tree import TreeReport
-
-Move = Callable[[int, int], None]
 
 
 def load_model(
@@ -89,7 +88,9 @@ def preprocess(
     workers: int = 1,
     device: str = "auto",
     limits: Limits = Limits(),  # noqa: B008
-    on_progress: Move = lambda finished, total: None,
+    engine: Engine | None = None,
+    shard: Shard = WHOLE,
+    on_progress: Progress = silent,
 ) -> "TreeReport":
     """Turn a tree of videos into the same tree of `.pt` files of faces.
 
@@ -100,10 +101,12 @@ def preprocess(
         target: folder for the `.pt` files.
         sequence_length, target_fps, image_size, overlap, margin, exact: see VideoPreprocessor.
         faces: whose faces are kept; whose count is for the model to say.
-        workers: processes.
+        workers: processes of this machine.
         device: where the face detector runs.
         limits: what a video may cost before it is refused.
-        on_progress: called with (finished, total) after each video.
+        engine: where it runs, in place of `workers`.
+        shard: the part of the videos that is done.
+        on_progress: called with (finished, total, failed) after each video.
 
     Raises:
         CorpusError: `source` is no folder, or holds no videos.
@@ -116,7 +119,8 @@ def preprocess(
         sequence_length, target_fps, image_size, overlap=overlap, margin=margin, faces=faces,
         exact=exact, device=str(pick_device(device)), limits=limits,
     )  # fmt: skip
-    return preprocess_tree(source, target, preprocessor, workers, on_progress)
+    where = engine or Engine(workers)
+    return preprocess_tree(source, target, preprocessor, where, on_progress, shard)
 
 
 def train(

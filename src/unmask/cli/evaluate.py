@@ -35,24 +35,43 @@ from unmask.cli import options
     help="Score the videos under corruptions, too: jpeg, h264, h265, resize, blur, noise, "
     "brightness, drop, each at 5 levels.",
 )
+@options.engine(workers=1)
+@options.shard
 @options.timeout
 @options.device
 @click.pass_obj
 def evaluate(
-    quiet: bool, /, source: str, model: str | None, out: str, timeout: float, **chosen: Any
+    quiet: bool,
+    /,
+    source: str,
+    model: str | None,
+    out: str,
+    shard: str,
+    timeout: float,
+    **chosen: Any,
 ) -> int:
     """Write metrics, predictions, pictures and a report.
 
     With --model, the videos are a split of a tree of .pt files or of a corpus of videos, which
-    the model judges; without, a .csv or .json of scores with labels, of any detector.
+    the model judges; without, a .csv or .json of scores with labels, of any detector. With
+    --shard, part of the corruptions is scored, and no report is made: run it without --shard
+    once all parts are done.
     """
-    from unmask.detection.evaluate import EvaluateOptions
+    from unmask.cli.progress import Meter
+    from unmask.detection.evaluate import EvaluateOptions, score_corrupted
     from unmask.detection.evaluate import evaluate as run
+    from unmask.engine import WHOLE, Shard
     from unmask.evaluation import report_text
     from unmask.video.reader import Limits
 
     wanted = EvaluateOptions(limits=Limits(timeout=timeout), **chosen)
-    report = run(source, model, out, wanted, lambda note: options.progress(note, quiet))
+    part = Shard.parse(shard)
+    if part != WHOLE:
+        meter = Meter("corrupt", quiet)
+        done, of = score_corrupted(source, model, out, wanted, part, meter)
+        click.echo(f"{done} of {of} corruptions in {out}")
+        return 0
+    report = run(source, model, out, wanted, lambda note: Meter(note, quiet))
     click.echo(report_text(report), nl=False)
     click.echo(f"written to {out}")
     return 1 if report.failures else 0

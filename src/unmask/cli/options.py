@@ -1,11 +1,13 @@
-"""Options and habits that several verbs share."""
+"""Options that several verbs share."""
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any
+from functools import wraps
+from typing import Any, Literal
 
 import click
+
+Command = Callable[..., int]
 
 device = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
@@ -17,14 +19,6 @@ backend = click.option(
     show_default=True,
     help="Who computes the network; auto: the fastest that is installed.",
 )
-workers = click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=max(1, min(4, os.cpu_count() or 1)),
-    show_default="up to 4, one a core",
-    help="Processes.",
-)
-
 model = click.option(
     "--model",
     default="small",
@@ -75,28 +69,68 @@ timeout = click.option(
 )
 
 
-def progress(label: str, quiet: bool, unit: str = "it") -> Callable[[int, int | None], None]:
-    """A bar on standard error, on a terminal only, moved by calls of (finished, total).
+shard = click.option(
+    "--shard",
+    metavar="I/N",
+    default="1/1",
+    help="Do only part I of N; the others may be done elsewhere at the same time.",
+)
 
-    It shows the rate in units and, where the total is known, the time left.
+
+def engine(workers: int | None = None) -> Callable[[Command], Command]:
+    """Add --workers and where they are; the command is called with `engine`, an Engine.
+
+    Args:
+        workers: local ones, unless it is said; None is up to 4, one a core.
     """
-    from tqdm import tqdm
+    few = workers or max(1, min(4, os.cpu_count() or 1))
+    choices = [
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            show_default=f"{workers or 'up to 4, one a core'}; on Ray one a core",
+            help="Processes, each with its models in memory.",
+        ),
+        click.option(
+            "--max-memory", type=click.IntRange(min=1), metavar="MB", help="Of a worker process."
+        ),
+        click.option(
+            "--engine",
+            "kind",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            show_default=True,
+            help="Where the workers are: this machine, or a Ray cluster.",
+        ),
+        click.option(
+            "--address",
+            default="local",
+            show_default=True,
+            help="Of the cluster; auto: the one this machine is part of; local: start one.",
+        ),
+        click.option("--dashboard", is_flag=True, help="Say where Ray's own page is."),
+    ]
 
-    off = True if quiet else None
-    bar: Any = tqdm(desc=label, unit=unit, disable=off, leave=False, dynamic_ncols=True)
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def call(
+            *args: Any,
+            workers: int | None,
+            max_memory: int | None,
+            kind: Literal["local", "ray"],
+            address: str,
+            dashboard: bool,
+            **others: Any,
+        ) -> int:
+            from unmask.engine import Engine
 
-    def move(finished: int, total: int | None) -> None:
-        bar.total = total
-        bar.update(finished - bar.n)
-        if finished == total:
-            bar.close()
+            count = few if workers is None and kind == "local" else workers
+            memory = None if max_memory is None else max_memory * 2**20
+            chosen = Engine(count, kind, address, memory, dashboard)
+            return command(*args, engine=chosen, **others)
 
-    return move
+        for choice in reversed(choices):
+            call = choice(call)
+        return call
 
-
-def bars_away() -> AbstractContextManager[None]:
-    """While other things are written to the terminal: no bar is on that line."""
-    from tqdm import tqdm
-
-    away: AbstractContextManager[None] = tqdm.external_write_mode()
-    return away
+    return decorate

@@ -11,6 +11,7 @@ import click
 from unmask.cli import options
 
 if TYPE_CHECKING:
+    from unmask.engine import Engine
     from unmask.models.runtime import Backend
 
 log = logging.getLogger("unmask")
@@ -46,13 +47,8 @@ log = logging.getLogger("unmask")
     type=options.LocalPath(exists=True, file_okay=False),
     help="Judge what is in it, and what comes, until Ctrl-C.",
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Processes, each with the model in memory.",
-)
+@options.engine(workers=1)
+@options.shard
 @click.option(
     "--heatmaps",
     type=options.LocalPath(file_okay=False),
@@ -83,7 +79,8 @@ def predict(
     resume: bool,
     recursive: bool,
     watch: str | None,
-    workers: int,
+    engine: "Engine",
+    shard: str,
     heatmaps: str | None,
     report: str | None,
     stability: bool | None,
@@ -99,9 +96,11 @@ def predict(
     A video that cannot be judged stops nothing. Ctrl-C keeps what is finished.
     """
     from unmask import stages, storage
+    from unmask.cli.progress import Meter, bars_away
     from unmask.detection import batch
     from unmask.detection.heatmap import save_heatmaps
     from unmask.detection.writers import RESUMABLE, PredictionWriter, finished
+    from unmask.engine import Shard
     from unmask.errors import FileError, UsageError
     from unmask.models import find_model
     from unmask.video.reader import Limits
@@ -130,13 +129,14 @@ def predict(
         coming = batch.name_jobs(batch.watch(watch, recursive))
         jobs = (job for job in coming if held.lacks(job))
     else:
-        todo = [job for job in batch.name_jobs(inputs) if held.lacks(job)]
+        ours = Shard.parse(shard).of(list(batch.name_jobs(inputs)))
+        todo = [job for job in ours if held.lacks(job)]
         many, total, jobs = len(inputs) > 1, len(todo), (job for job in todo)
 
-    move, verdicts, status = options.progress("predict", quiet, "video"), Counter[str](), 0
+    move, verdicts, status = Meter("predict", quiet), Counter[str](), 0
 
     def complain(error: FileError) -> None:
-        with options.bars_away():
+        with bars_away():
             click.echo(f"unmask: {error}", err=True)
 
     reports = None
@@ -148,12 +148,12 @@ def predict(
         with (
             reports or nullcontext(),
             PredictionWriter(form, output, many=many, append=resume) as writer,
-            closing(batch.judge_all(judge, jobs, workers)) as judged,
+            closing(batch.judge_all(judge, jobs, engine)) as judged,
         ):
             for done, (number, job, prediction) in enumerate(judged, 1):
                 if reports:  # first: what the output holds is not judged again
                     reports.add(prediction, job.name)
-                with options.bars_away():
+                with bars_away():
                     verdicts[prediction.verdict] += 1  # first: a write takes longer
                     writer.add(prediction, number, job.name)
                     if prediction.verdict == "failed":
@@ -168,7 +168,7 @@ def predict(
                             status = 1
                 if mirror:
                     mirror.sync()
-                move(done, total)
+                move(done, total, verdicts["failed"])
     finally:
         for line in stages.table().splitlines():
             log.debug("%s", line)

@@ -2,11 +2,14 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from unmask.cli import options
+
+if TYPE_CHECKING:
+    from unmask.engine import Engine
 
 log = logging.getLogger("unmask")
 
@@ -14,7 +17,8 @@ log = logging.getLogger("unmask")
 @click.command(short_help="Videos -> .pt files of faces.")
 @click.argument("source", type=click.Path())
 @click.argument("target", type=click.Path())
-@options.workers
+@options.engine()
+@options.shard
 @click.option(
     "--fps", "target_fps", type=float, default=3.0, show_default=True, help="Samples a second."
 )
@@ -37,7 +41,15 @@ log = logging.getLogger("unmask")
 @options.device
 @click.pass_obj
 def preprocess(
-    quiet: bool, /, source: str, target: str, workers: int, timeout: float, device: str, **how: Any
+    quiet: bool,
+    /,
+    source: str,
+    target: str,
+    engine: "Engine",
+    shard: str,
+    timeout: float,
+    device: str,
+    **how: Any,
 ) -> int:
     """Turn SOURCE, a tree of videos, into TARGET, the same tree of .pt files; or one into one.
 
@@ -47,9 +59,11 @@ def preprocess(
     the end and stops nothing.
     """
     from unmask import storage
+    from unmask.cli.progress import Meter
     from unmask.data.preprocessor import VideoPreprocessor
     from unmask.data.tree import preprocess_tree
     from unmask.device import pick_device
+    from unmask.engine import Shard
     from unmask.video.reader import Limits
 
     where, limits = str(pick_device(device)), Limits(timeout=timeout)
@@ -63,9 +77,8 @@ def preprocess(
         count = sum(map(len, video.tracks))
         click.echo(f"{out}: {count} faces in {video.sampled} sampled frames")
         return 0
-    report = preprocess_tree(
-        source, target, preprocessor, workers, options.progress("preprocess", quiet)
-    )
+    meter = Meter("preprocess", quiet)
+    report = preprocess_tree(source, target, preprocessor, engine, meter, Shard.parse(shard))
     for error in report.failed:
         log.error("failed: %s", error)
     for path in report.faceless:

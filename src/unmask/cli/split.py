@@ -10,6 +10,7 @@ from unmask.cli import options
 
 if TYPE_CHECKING:
     from unmask.corpora import VideoRecord
+    from unmask.engine import Engine
 
 log = logging.getLogger("unmask")
 
@@ -36,7 +37,7 @@ log = logging.getLogger("unmask")
 @click.option(
     "--near-duplicates", is_flag=True, help="Compare faces, too; takes minutes to hours for videos."
 )
-@options.workers
+@options.engine()
 @click.pass_obj
 def split(
     quiet: bool,
@@ -49,7 +50,7 @@ def split(
     copy: bool,
     drop_leaks: bool,
     near_duplicates: bool,
-    workers: int,
+    engine: "Engine",
 ) -> int:
     """Lay out RAW as SPLIT/{train,val,test}/<category>/, and say what the splits share.
 
@@ -61,7 +62,7 @@ def split(
 
     records = corpora.read_corpus(raw, corpus)
     if near_duplicates:
-        records = _with_footage(records, workers, quiet)
+        records = _with_footage(records, engine, quiet)
     records = corpora.split_records(records, by, ratios, seed)
     if drop_leaks:
         before = len(records)
@@ -74,10 +75,13 @@ def split(
     return 0
 
 
-def _with_footage(records: "list[VideoRecord]", workers: int, quiet: bool) -> "list[VideoRecord]":
+def _with_footage(
+    records: "list[VideoRecord]", engine: "Engine", quiet: bool
+) -> "list[VideoRecord]":
+    from unmask.cli.progress import Meter
     from unmask.data.fingerprints import find_footage
 
-    records, failed = find_footage(records, workers, options.progress("faces", quiet))
+    records, failed = find_footage(records, engine, Meter("faces", quiet))
     for outcome in failed:
         log.warning("not compared: %s", outcome.error)
     return records

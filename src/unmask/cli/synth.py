@@ -1,10 +1,14 @@
 """unmask synth: real videos -> fakes to train on."""
 
 import logging
+from typing import TYPE_CHECKING
 
 import click
 
 from unmask.cli import options
+
+if TYPE_CHECKING:
+    from unmask.engine import Engine
 
 log = logging.getLogger("unmask")
 
@@ -23,7 +27,8 @@ log = logging.getLogger("unmask")
     type=click.Path(exists=True, file_okay=False),
     help="Folder of autoencoders for the family 'redrawn'.",
 )
-@options.workers
+@options.engine()
+@options.shard
 @click.pass_obj
 def synth(
     quiet: bool,
@@ -34,7 +39,8 @@ def synth(
     max_side: int,
     families: str,
     redrawers: str | None,
-    workers: int,
+    engine: "Engine",
+    shard: str,
 ) -> int:
     """Make a fake of every real video in REALS (a folder, a corpus or a .csv).
 
@@ -42,12 +48,15 @@ def synth(
     masks/, which say where. Families: self-blending, face swap, region replacement, generator,
     redrawn, slow face.
     """
+    from unmask.cli.progress import Meter
+    from unmask.engine import Shard
     from unmask.synth.families import parse_families
     from unmask.synth.tree import SynthSettings, make_fakes
 
     names = parse_families(families)
     settings = SynthSettings(seed, max_seconds, max_side, names, redrawers)
-    report = make_fakes(reals, out, settings, workers, options.progress("synth", quiet))
+    part = Shard.parse(shard)
+    report = make_fakes(reals, out, settings, engine, Meter("synth", quiet), part)
     for error in report.failed:
         log.error("no fake: %s", error)
     click.echo(f"{len(report.fakes)} fakes in {out}, {len(report.failed)} videos made none")

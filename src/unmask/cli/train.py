@@ -10,6 +10,7 @@ import click
 from unmask.cli import options
 
 if TYPE_CHECKING:
+    from unmask.engine import Engine
     from unmask.training.run import Progress
 
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option("--resume", is_flag=True, help="Go on where the run in --out was last saved.")
 @click.option("--dry-run", is_flag=True, help="Run two batches, say what it would cost, stop.")
+@options.engine(workers=1)
 @options.device
 @click.pass_obj
 def train(
@@ -41,11 +43,13 @@ def train(
     settings: tuple[str, ...],
     resume: bool,
     dry_run: bool,
+    engine: "Engine",
     device: str,
 ) -> int:
     """Train on PROCESSED/train, choose by PROCESSED/val, evaluate on PROCESSED/test.
 
-    Under torchrun, all its processes train one network together.
+    Under torchrun, all its processes train one network together. The workers are those that
+    encode the faces for a frozen backbone, if that is done only once.
     """
     from unmask.evaluation.report import report_text
     from unmask.training.config import make_config
@@ -58,7 +62,9 @@ def train(
         return 0
     main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
     with _bar(quiet or not main, config.training.epochs) as show:
-        report = run(processed, out, config, resume=resume, device=device, on_step=show)
+        report = run(
+            processed, out, config, resume=resume, device=device, on_step=show, engine=engine
+        )
     if report is not None:
         click.echo(report_text(report), nl=False)
     if main:

@@ -1,18 +1,17 @@
 """Which videos of a corpus show the same footage? Told by their faces."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from unmask import parallel
 from unmask.corpora import VideoRecord
 from unmask.data import pt_file
 from unmask.data.preprocessor import VideoPreprocessor
+from unmask.engine import HERE, Engine, Outcome, Progress, run, silent
 from unmask.faces.duplicates import WIDTH, Fingerprints, describe, same_footage
-from unmask.parallel import Outcome
 
 _TIMEOUT = 3660.0  # seconds a file; the reader gives up a minute earlier, and says more
 
@@ -32,15 +31,15 @@ def fingerprint(path: Path) -> Fingerprints:
 
 def find_footage(
     records: Sequence[VideoRecord],
-    workers: int = 1,
-    on_progress: Callable[[int, int], None] = lambda finished, total: None,
+    engine: Engine = HERE,
+    on_progress: Progress = silent,
 ) -> tuple[list[VideoRecord], list[Outcome[Path, Fingerprints]]]:
     """Give every video the name of the footage that it shares with others.
 
     Args:
         records: `.pt` files, which is quick, or videos, in which faces are searched for first.
-        workers: processes.
-        on_progress: called with (finished, total) videos.
+        engine: where.
+        on_progress: called after each video.
 
     Returns:
         The same videos, with `footage` set where they share some; and what could not be read.
@@ -48,14 +47,12 @@ def find_footage(
     paths = [record.path for record in records]
     found: dict[Path, Fingerprints] = {}
     failed = []
-    for finished, outcome in enumerate(
-        parallel.run(fingerprint, paths, workers, timeout=_TIMEOUT), 1
-    ):
+    for finished, outcome in enumerate(run(fingerprint, paths, engine, timeout=_TIMEOUT), 1):
         if outcome.result is None:
             failed.append(outcome)
         else:
             found[outcome.item] = outcome.result
-        on_progress(finished, len(paths))
+        on_progress(finished, len(paths), len(failed))
     empty = np.zeros((0, WIDTH), np.float32)
     groups = same_footage([found.get(path, empty) for path in paths])
     videos = Counter(groups)

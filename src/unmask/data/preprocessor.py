@@ -14,8 +14,8 @@ from unmask.documents import check
 from unmask.errors import StoreError
 from unmask.face_spec import FaceSpec
 from unmask.faces import MTCNN, FaceCrop, FaceFinder, Tracker
-from unmask.parallel import ahead
 from unmask.stages import stage, timed
+from unmask.threads import ahead
 from unmask.video.reader import Limits, Video
 
 OpenVideo = Callable[[Path, Limits], AbstractContextManager[Video]]

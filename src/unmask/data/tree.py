@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from unmask import parallel, storage
+from unmask import storage
 from unmask.corpora import TABLE, read_table, write_table
 from unmask.data import pt_file
 from unmask.data.preprocessor import VideoPreprocessor
@@ -49,8 +49,9 @@ def preprocess_tree(
     source: str | Path,
     target: str | Path,
     preprocessor: VideoPreprocessor,
-    workers: int = 1,
-    on_progress: Callable[[int, int], None] = lambda finished, total: None,
+    engine: Engine = HERE,
+    on_progress: Progress = silent,
+    shard: Shard = WHOLE,
 ) -> TreeReport:
     """Turn a tree of videos into the same tree of `.pt` files.
 
@@ -62,8 +63,9 @@ def preprocess_tree(
         source: folder of videos, at any depth; a path or an address (see unmask.storage).
         target: folder for the `.pt` files; likewise.
         preprocessor: how.
-        workers: processes.
-        on_progress: called with (finished, total) after each video.
+        engine: where.
+        on_progress: called after each video.
+        shard: the part of the videos that is done; the others may be done at the same time.
 
     Raises:
         CorpusError: `source` is no folder, or holds no videos; or `target` is remote and was made
@@ -77,13 +79,14 @@ def preprocess_tree(
     outputs = {
         storage.join(source, video): storage.join(target, out) for video, out in names.items()
     }
+    outputs = dict(shard.of(list(outputs.items())))
     todo = [_Job(video, out) for video, out in outputs.items() if not is_done(out)]
     pending = {job.out for job in todo}
     report = TreeReport([], [out for out in outputs.values() if out not in pending], [], [])
-    on_progress(len(report.skipped), len(outputs))
+    on_progress(len(report.skipped), len(outputs), 0)
     limit = preprocessor.limits.timeout
-    outcomes = parallel.run(
-        partial(_save, preprocessor), todo, workers,
+    outcomes = run(
+        partial(_save, preprocessor), todo, engine,
         timeout=limit and limit + _GRACE, name=lambda job: job.video,
     )  # fmt: skip
     for finished, outcome in enumerate(outcomes, len(report.skipped) + 1):
@@ -96,7 +99,7 @@ def preprocess_tree(
             report.failed.append(VideoError(video, str(outcome.error)))
         if outcome.result == 0:
             report.faceless.append(video)
-        on_progress(finished, len(outputs))
+        on_progress(finished, len(outputs), len(report.failed))
     return report
 
 

@@ -12,15 +12,16 @@ from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
-from unmask import parallel, storage
+from unmask import storage
 from unmask.data import pt_file
 from unmask.detection.detector import Detector
 from unmask.detection.prediction import Prediction
+from unmask.engine import HERE, Engine, run
 from unmask.errors import CorpusError, FileError
 from unmask.models.runtime import Backend
 from unmask.video.reader import VIDEO_SUFFIXES, Limits, find_videos
 
-_GRACE = 60.0  # seconds: the reader gives up first, and says more
+GRACE = 60.0  # seconds: the reader gives up first, and says more
 _POLL = 1.0  # seconds between looks at a folder that is watched
 _SUFFIXES = {*VIDEO_SUFFIXES, pt_file.SUFFIX}
 _SETTLED = 2.0  # seconds after which a file that stands still is taken for complete
@@ -72,27 +73,28 @@ def _load(judge: Judge) -> Detector:
 
 
 def judge_all(
-    judge: Judge, jobs: Iterable[Job | None], workers: int = 1
+    judge: Judge, jobs: Iterable[Job | None], engine: Engine = HERE
 ) -> Generator[tuple[int, Job, Prediction], None, None]:
-    """Yield (number, job, prediction) as each is finished, in any order if `workers` > 1.
+    """Yield (number, job, prediction) as each is finished, in any order if workers are several.
 
     Args:
         judge: how.
         jobs: what; None where there is nothing to do for now.
-        workers: processes; with 1 it is this one.
+        engine: where.
     """
-    numbers: dict[Job, int] = {}
+    numbers: dict[Job, int] = {}  # of what is being judged
 
     def numbered() -> Iterator[Job | None]:
+        number = count()
         for job in jobs:
             if job is not None:
-                numbers[job] = len(numbers)
+                numbers[job] = next(number)
             yield job
 
     limit = judge.limits.timeout
-    outcomes = parallel.run(
-        judge, numbered(), workers,
-        timeout=limit and limit + _GRACE, name=lambda job: job.path, patient=False,
+    outcomes = run(
+        judge, numbered(), engine,
+        timeout=limit and limit + GRACE, name=lambda job: job.path, patient=False,
     )  # fmt: skip
     try:
         for outcome in outcomes:
@@ -100,7 +102,7 @@ def judge_all(
             if prediction is None:  # its process was lost
                 assert isinstance(outcome.error, FileError)
                 prediction = judge.detector.fail(job.path, outcome.error)
-            yield numbers[job], job, prediction
+            yield numbers.pop(job), job, prediction
     finally:
         outcomes.close()
 

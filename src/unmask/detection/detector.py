@@ -33,8 +33,8 @@ from unmask.faces import FaceCrop
 from unmask.faces.tracks import parse_faces
 from unmask.models import Bundle, Calibration, Decision, find_model, load_bundle
 from unmask.models.runtime import Backend, open_runtime
-from unmask.parallel import batched, threaded
 from unmask.stages import stage
+from unmask.threads import batched, threaded
 from unmask.video.corruption import Corruption
 from unmask.video.reader import Limits
 

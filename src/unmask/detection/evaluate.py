@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from unmask.corpora import VideoRecord, related
+from unmask.detection.batch import Judge
 from unmask.detection.calibrate import fit_calibration
 from unmask.detection.card import model_card
 from unmask.detection.decide import decide, failed, video_confidence
@@ -15,18 +16,21 @@ from unmask.detection.detector import Detector
 from unmask.detection.scope import bits_per_pixel, scoped
 from unmask.detection.scores import VideoLogits
 from unmask.detection.scoring import (
+    Scorer,
     labelled_videos,
     score_grid,
     score_videos,
     scored_video,
     telling_faces,
 )
+from unmask.engine import HERE, Engine, Shard
 from unmask.errors import CorpusError, FileError, UsageError
 from unmask.evaluation import Report, ScoredVideo, make_report, read_scores, write_evaluation
 from unmask.evaluation.fitting import Fitting, ScoreCalibration, fit_scores
 from unmask.evaluation.metrics import check_goal, choose_threshold
 from unmask.evaluation.protocols import find_protocol
-from unmask.models import Calibration, Decision, save_bundle
+from unmask.evaluation.robustness import summarise
+from unmask.models import Calibration, Decision, find_model, save_bundle
 from unmask.video.corruption import Corruption, grid
 from unmask.video.reader import Limits
 
@@ -57,6 +61,7 @@ class EvaluateOptions:
         corrupt: score the videos under corruptions, too (see unmask.video.corruption.grid).
         device: see pick_device.
         limits: what a video may cost.
+        engine: where videos are judged; a fit is made here.
     """
 
     split: str = "test"
@@ -71,6 +76,7 @@ class EvaluateOptions:
     corrupt: str | None = None
     device: str = "auto"
     limits: Limits = Limits()  # noqa: RUF009
+    engine: Engine = HERE
 
 
 def evaluate(
@@ -99,7 +105,8 @@ def evaluate(
     others = None if options.against is None else read_scores(options.against)
     if model is None:
         return _report_scores(source, out, options, others)
-    detector = Detector.from_pretrained(model, options.faces, options.device, options.limits)
+    judge = _judge(model, options)
+    detector = judge.detector
     records = labelled_videos(source, options.split)
     fitting = Fitting()
     if options.fit == CROSS:
@@ -110,12 +117,16 @@ def evaluate(
     limit = decision.fake_above if options.threshold is None else options.threshold
     lower = decision.real_below if options.threshold is None else options.threshold
     if options.fit != CROSS:
-        videos = score_videos(detector, records, progress("evaluate"), source)
+        scorer = Scorer(detector, judge, options.engine)
+        videos = score_videos(scorer, records, progress("evaluate"), source)
     _warn(videos)
     cells = []
     if corruptions:
         move = progress("corrupt")
-        cells = score_grid(detector, records, videos, corruptions, limit, out, move)
+        cells = [
+            summarise("none", 0, "", videos, limit),
+            *score_grid(scorer, records, corruptions, limit, out, move),
+        ]
     try:
         report = make_report(
             videos, limit, real_below=lower, fitting=fitting, robustness=cells, against=others,
@@ -127,6 +138,39 @@ def evaluate(
     if options.save:
         save_with_card(detector, report, options.save)
     return report
+
+
+def score_corrupted(
+    source: str | Path,
+    model: str | Path | None,
+    out: str | Path,
+    options: EvaluateOptions,
+    shard: Shard,
+    move: Move = lambda finished, total: None,
+) -> tuple[int, int]:
+    """Judge the videos under a part of the corruptions; `evaluate` takes it from there.
+
+    Returns:
+        How many corruptions that were, of how many.
+
+    Raises:
+        UsageError, CorpusError, ModelError: see evaluate.
+    """
+    corruptions = _checked(Path(source), model, options)
+    if not corruptions or options.fit:
+        raise UsageError("--shard takes --corrupt, whose corruptions it shares out, and no --fit")
+    assert model is not None
+    judge, part = _judge(model, options), shard.of(corruptions)
+    records = labelled_videos(source, options.split)
+    limit = options.threshold
+    limit = judge.detector.decision.fake_above if limit is None else limit
+    score_grid(Scorer(judge.detector, judge, options.engine), records, part, limit, out, move)
+    return len(part), len(corruptions)
+
+
+def _judge(model: str | Path, options: EvaluateOptions) -> Judge:
+    faces = None if options.faces is None else str(options.faces)
+    return Judge(find_model(model), faces, options.device, options.limits)
 
 
 def save_with_card(detector: Detector, report: Report, folder: str | Path) -> None:

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +15,15 @@ from unmask.atomic import write_text
 from unmask.corpora import VideoRecord, read_corpus
 from unmask.data import pt_file
 from unmask.data.index import find_processed
+from unmask.detection.batch import GRACE, Judge
 from unmask.detection.detector import Detector
 from unmask.detection.prediction import Prediction
+from unmask.engine import HERE, Engine, run
 from unmask.errors import CorpusError, FileError
 from unmask.evaluation import FrameScore, ScoredVideo, WindowScore, read_scores
 from unmask.evaluation.robustness import Cell, summarise
 from unmask.evaluation.scores import detailed_row
+from unmask.models import Decision
 from unmask.video.corruption import Corruption
 from unmask.video.reader import Video
 
@@ -41,26 +47,82 @@ def labelled_videos(root: str | Path, split: str = "test") -> list[VideoRecord]:
     return records
 
 
+class _Trial(NamedTuple):
+    """A video to judge, under a corruption or as it is."""
+
+    number: int
+    path: Path
+    corruption: Corruption | None = None
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A detector with another decision that can be sent to a process."""
+
+    judge: Judge
+    decision: Decision
+
+    def __call__(self, trial: _Trial) -> Prediction:
+        return _judged(self.judge.detector.deciding(self.decision), trial)
+
+
+def _judged(detector: Detector, trial: _Trial) -> Prediction:
+    if trial.corruption is not None:
+        detector = detector.under(trial.corruption)
+    (prediction,) = detector.predict([trial.path])
+    return prediction
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A detector over labelled videos, and where it works.
+
+    Attributes:
+        detector: the judge.
+        judge: how workers make the same one, up to its decision; without it there are none.
+        engine: where they are.
+    """
+
+    detector: Detector
+    judge: Judge | None = None
+    engine: Engine = HERE
+
+    def predict(self, trials: Iterable[_Trial]) -> Iterator[tuple[_Trial, Prediction]]:
+        """Judge videos, in any order; those that cannot be judged have the verdict "failed"."""
+        function: Callable[[_Trial], Prediction] = partial(_judged, self.detector)
+        engine, limit = HERE, self.detector.preprocessor.limits.timeout
+        if self.judge is not None and not self.engine.is_here:
+            function, engine = _Judged(self.judge, self.detector.decision), self.engine
+        outcomes = run(
+            function, trials, engine, timeout=limit and limit + GRACE, name=lambda trial: trial.path
+        )
+        for outcome in outcomes:
+            prediction, path = outcome.result, outcome.item.path
+            if prediction is None:
+                assert isinstance(outcome.error, FileError)
+                prediction = self.detector.fail(path, outcome.error)
+            yield outcome.item, prediction
+
+
 def score_videos(
-    detector: Detector,
+    scorer: Scorer,
     records: list[VideoRecord],
     on_progress: Callable[[int, int], None] = lambda finished, total: None,
     root: str | Path = "",
 ) -> list[ScoredVideo]:
     """Judge labelled videos of a tree; those that cannot be scored have a reason and no score."""
-    scored = []
-    predictions = detector.predict(record.path for record in records)
-    for record, prediction in zip(records, predictions, strict=True):
-        scored.append(scored_video(record, prediction, root))
+    scored: dict[int, ScoredVideo] = {}
+    trials = (_Trial(number, record.path) for number, record in enumerate(records))
+    for trial, prediction in scorer.predict(trials):
+        scored[trial.number] = scored_video(records[trial.number], prediction, root)
         on_progress(len(scored), len(records))
-    return scored
+    return [scored[number] for number in range(len(records))]
 
 
 def score_grid(
-    detector: Detector,
+    scorer: Scorer,
     records: list[VideoRecord],
-    clean: list[ScoredVideo],
-    corruptions: list[Corruption],
+    corruptions: Sequence[Corruption],
     threshold: float,
     out: str | Path,
     on_progress: Callable[[int, int], None] = lambda finished, total: None,
@@ -68,30 +130,35 @@ def score_grid(
     """Judge the videos under every corruption.
 
     What is finished is kept in `out/corrupted/`, and taken from there when it is run again with
-    the same model and videos.
+    the same model and videos; so several may share the corruptions between them.
 
     Args:
-        detector: the judge.
+        scorer: the judge.
         records: the videos; of `.pt` files none can be scored.
-        clean: their scores without corruption.
         corruptions: see unmask.corruption.
         threshold: a score above it counts as fake.
         out: folder of the evaluation.
-        on_progress: called with (finished, total) corruptions.
+        on_progress: called with (finished, total) videos.
     """
-    cells = [summarise("none", 0, "", clean, threshold)]
-    origin = _origin(detector, records)
-    for number, c in enumerate(corruptions):
-        file = Path(out) / "corrupted" / f"{c.kind}_{c.level}.json"
-        videos = _finished(file, origin)
-        if videos is None:
-            videos = score_videos(detector.under(c), records)
-            rows = [detailed_row(video, threshold) for video in videos]
+    origin = _origin(scorer.detector, records)
+    files = {c: Path(out) / "corrupted" / f"{c.kind}_{c.level}.json" for c in corruptions}
+    found = {c: videos for c in corruptions if (videos := _finished(files[c], origin)) is not None}
+    parts: dict[Corruption, dict[int, ScoredVideo]] = {c: {} for c in corruptions if c not in found}
+    trials = (_Trial(number, r.path, c) for c in parts for number, r in enumerate(records))
+    finished = len(found) * len(records)
+    on_progress(finished, len(corruptions) * len(records))
+    for trial, prediction in scorer.predict(trials):
+        c = trial.corruption
+        assert c is not None
+        parts[c][trial.number] = scored_video(records[trial.number], prediction)
+        if len(parts[c]) == len(records):
+            found[c] = [parts[c][number] for number in range(len(records))]
+            rows = [detailed_row(video, threshold) for video in found[c]]
             content = {"origin": origin, "per_video_predictions": rows}
-            write_text(file, json.dumps(content) + "\n")
-        cells.append(summarise(c.kind, c.level, c.parameter, videos, threshold))
-        on_progress(number + 1, len(corruptions))
-    return cells
+            write_text(files[c], json.dumps(content) + "\n")
+        finished += 1
+        on_progress(finished, len(corruptions) * len(records))
+    return [summarise(c.kind, c.level, c.parameter, found[c], threshold) for c in corruptions]
 
 
 def _origin(detector: Detector, records: list[VideoRecord]) -> str:

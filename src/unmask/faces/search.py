@@ -12,8 +12,8 @@ import torch
 from unmask.faces.boxes import unmatched
 from unmask.faces.cuts import CutFinder
 from unmask.faces.mtcnn import MTCNN, Face
-from unmask.parallel import take_one_core
 from unmask.stages import stage
+from unmask.threads import take_one_core
 from unmask.video.reader import Frame
 
 # Every so many seconds faces are searched for from this share of the picture's shorter side on:

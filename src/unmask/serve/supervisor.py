@@ -6,17 +6,16 @@ a process that never opens a video.
 
 import logging
 import multiprocessing
-import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from unmask.engine.worker import resident
 from unmask.errors import UnmaskError, WorkerError
 from unmask.serve.jobs import JobStore, Outcome, Progress, Task
 from unmask.serve.settings import Settings
@@ -24,7 +23,8 @@ from unmask.serve.settings import Settings
 log = logging.getLogger("unmask")
 LEASE = 60.0  # seconds
 _POLL = 0.2  # seconds
-_STARTS = 3  # that may fail one after the other
+_STARTS = 3  # that may fail one after the other, before one has succeeded
+_PAUSE = 10.0  # seconds at most between later ones
 _DIED = "the worker process died (out of memory, or a crash?)"
 Work = Callable[[Connection, Settings], None]
 
@@ -66,7 +66,7 @@ class Supervisor(threading.Thread):
         store: of the jobs.
         order: makes of a task what the worker is told.
         settle: called with the id of a job that somebody has ceased to run.
-        give_up: called if no worker can be started.
+        give_up: called if no worker could ever be started.
         settings: its limits and model.
         work: what the process does.
 
@@ -102,11 +102,13 @@ class Supervisor(threading.Thread):
 
     def run(self) -> None:
         """Until `stop`."""
-        failures = 0
+        failures, ready = 0, False
         try:
-            while not self._stopping.is_set() and failures < _STARTS:
+            while not self._stopping.is_set() and (ready or failures < _STARTS):
                 if self._process is None:
+                    self._stopping.wait(min(failures, _PAUSE))
                     failures = 0 if self._start() else failures + 1
+                    ready = ready or failures == 0  # then it is not the model that kills it
                 elif (task := self._claim()) is not None:
                     self._run(task)
                 elif not self._process.is_alive():
@@ -208,14 +210,6 @@ class Supervisor(threading.Thread):
         limits = self._settings
         if seconds > limits.timeout:
             return f"took longer than {limits.timeout:g} s and was stopped"
-        if self._process is not None and _resident(self._process.pid) > limits.max_memory:
+        if self._process is not None and resident(self._process.pid) > limits.max_memory:
             return f"needed more than {limits.max_memory / 2**20:.0f} MB of memory and was stopped"
         return ""
-
-
-def _resident(process: int | None) -> int:
-    """Bytes of memory of a process; 0 where the system does not say (other than Linux)."""
-    with suppress(OSError, ValueError, IndexError):
-        pages = Path(f"/proc/{process}/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
-    return 0

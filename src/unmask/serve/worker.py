@@ -10,6 +10,7 @@ from pathlib import Path
 
 from unmask.detection.detector import Detector
 from unmask.detection.stability import tested
+from unmask.engine.worker import prepare
 from unmask.errors import InternalError, UnmaskError
 from unmask.models.bundle import sha256_of
 from unmask.serve.jobs import Outcome, Progress
@@ -17,7 +18,6 @@ from unmask.serve.reporting import evidence, make_report
 from unmask.serve.settings import Settings
 from unmask.serve.supervisor import Failed, Order, Ready
 from unmask.video.reader import Frame, Limits, Video
-from unmask.workers import prepare
 
 log = logging.getLogger("unmask")
 _EVERY = 0.25  # seconds between two words of progress
@@ -53,7 +53,7 @@ class _Watch:
 
 def work(pipe: Connection, settings: Settings) -> None:
     """Answer orders until the other end of the pipe is closed."""
-    prepare(settings.workers)
+    prepare(max(1, (os.cpu_count() or 1) // settings.workers))
     if hasattr(os, "nice"):
         os.nice(5)  # the server answers first
     # The supervisor keeps the time: it can stop what does not look at a clock.

@@ -1,7 +1,7 @@
 """A folder of real videos -> a Celeb-DF-shaped tree of reals and fakes with their truth."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import partial
@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
-from unmask import parallel
 from unmask.atomic import replacing, write_text
 from unmask.corpora import LAYOUTS, TRUTH, VideoRecord, read_corpus, read_table, write_table
+from unmask.engine import HERE, WHOLE, Engine, Progress, Shard, run, silent
 from unmask.errors import CorpusError, UnmaskError, UsageError, VideoError
 from unmask.faces import MTCNN
 from unmask.synth.families import FAMILIES, possible_families
@@ -82,8 +83,9 @@ def make_fakes(
     reals: str | Path,
     out: str | Path,
     settings: SynthSettings | None = None,
-    workers: int = 1,
-    on_progress: Callable[[int, int], None] = lambda finished, total: None,
+    engine: Engine = HERE,
+    on_progress: Progress = silent,
+    shard: Shard = WHOLE,
 ) -> SynthReport:
     """Make a fake of every recording, beside the recording itself.
 
@@ -98,8 +100,9 @@ def make_fakes(
             whose face was put in), and `masks/idX_idY_ZZZZ.nut`: of every frame of the fake what
             was replaced, grey from 0 to 255, without loss.
         settings: see SynthSettings.
-        workers: processes.
-        on_progress: called with (finished, total) after each recording.
+        engine: where.
+        on_progress: called after each recording.
+        shard: the part of the recordings that is done; the others may be done at the same time.
 
     Raises:
         CorpusError: no recordings.
@@ -110,19 +113,21 @@ def make_fakes(
     recordings = _recordings(Path(reals))
     jobs = _jobs(recordings, out, settings)
     _check_same(out / SETTINGS, settings, [video.name for video, _ in recordings])
-    todo = [job for job in jobs if not job.truth.exists()]
+    ours = shard.of(jobs)
+    todo = [job for job in ours if not job.truth.exists()]
     failed: list[UnmaskError] = []
-    on_progress(len(jobs) - len(todo), len(jobs))
-    outcomes = parallel.run(
-        partial(_make, settings), todo, workers,
+    on_progress(len(ours) - len(todo), len(ours), 0)
+    outcomes = run(
+        partial(_make, settings), todo, engine,
         timeout=3600 + 60 * settings.max_seconds, name=lambda job: job.video,
     )  # fmt: skip
-    for finished, outcome in enumerate(outcomes, len(jobs) - len(todo) + 1):
+    for finished, outcome in enumerate(outcomes, len(ours) - len(todo) + 1):
         if outcome.error is not None:
             failed.append(outcome.error)
-        on_progress(finished, len(jobs))
-    fakes = [row for job in jobs if job.truth.exists() for row in read_table(job.truth)]
-    write_table(out / TRUTH, fakes)
+        on_progress(finished, len(ours), len(failed))
+    with FileLock(out / f".{TRUTH}.lock"):  # the last shard finds the truth of all
+        fakes = [row for job in jobs if job.truth.exists() for row in read_table(job.truth)]
+        write_table(out / TRUTH, fakes)
     return SynthReport(fakes, failed)
 
 

@@ -4,11 +4,14 @@ import hashlib
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from unmask.atomic import save_safetensors
@@ -17,8 +20,9 @@ from unmask.data.choice import choose_faces
 from unmask.data.pt_file import ProcessedVideo
 from unmask.data.windows import Window
 from unmask.device import autocast
+from unmask.engine import HERE, Engine, run
 from unmask.errors import StoreError
-from unmask.models import DeepfakeNet
+from unmask.models import DeepfakeNet, ModelConfig
 
 log = logging.getLogger("unmask")
 _AT_ONCE = 32  # faces
@@ -54,15 +58,26 @@ class FeatureCache:
             if other != self._folder:
                 shutil.rmtree(other)
 
-    def fill(self, paths: Sequence[Path], net: DeepfakeNet, precision: str) -> None:
-        """Encode the faces of the files that have no features yet, or stale ones."""
-        said = time.monotonic()
-        for number, path in enumerate(paths, 1):
-            if not self._fresh(path):
-                self._encode(path, net, precision)
+    def fill(
+        self, paths: Sequence[Path], net: DeepfakeNet, precision: str, engine: Engine = HERE
+    ) -> None:
+        """Encode the faces of the files that have no features yet, or stale ones.
+
+        Raises:
+            UnmaskError: of a file that cannot be encoded.
+        """
+        todo, said = [path for path in paths if not self._fresh(path)], time.monotonic()
+        encode: Callable[[Path], None] = partial(self.encode, net=net, precision=precision)
+        if todo and not engine.is_here:
+            weights = self._folder / "net.safetensors"
+            save_safetensors(weights, net.state_dict())
+            encode = _Encode(self, net.config, weights, precision)
+        for number, outcome in enumerate(run(encode, todo, engine), 1):
+            if outcome.error:
+                raise outcome.error
             if time.monotonic() - said > _EVERY:
                 said = time.monotonic()
-                log.info("encoded %d of %d files", number, len(paths))
+                log.info("encoded %d of %d files", number, len(todo))
 
     def window(
         self, path: Path, video: ProcessedVideo, track: int, window: Window, mirrored: bool
@@ -97,7 +112,8 @@ class FeatureCache:
         return bool(variants >= 1 + self._mirrored) and made_from == {"made_from": _stamp(path)}
 
     @torch.inference_mode()
-    def _encode(self, path: Path, net: DeepfakeNet, precision: str) -> None:
+    def encode(self, path: Path, net: DeepfakeNet, precision: str) -> None:
+        """Encode the faces of a file, and keep their features."""
         device, stamp = net.mean.device, _stamp(path)
         video = choose_faces(pt_file.read(path), self._faces, path)
         crops = [torch.from_numpy(track.crops) for track in video.tracks]
@@ -110,6 +126,25 @@ class FeatureCache:
             features.append(torch.cat(parts).half().cpu())
         content = {"features": torch.stack(features)}
         save_safetensors(self._file(path), content, {"made_from": stamp})
+
+
+@dataclass(frozen=True)
+class _Encode:
+    """FeatureCache.encode that can be sent to a process, which loads the network once."""
+
+    cache: FeatureCache
+    config: ModelConfig
+    weights: Path
+    precision: str
+
+    def __call__(self, path: Path) -> None:
+        self.cache.encode(path, self._net, self.precision)
+
+    @cached_property
+    def _net(self) -> DeepfakeNet:
+        net = DeepfakeNet(self.config)
+        net.load_state_dict(load_file(self.weights))
+        return net.eval()
 
 
 def _stamp(path: Path) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from unmask.engine import HERE, Engine
 from unmask.errors import UsageError
 from unmask.evaluation import Report
 from unmask.models.bundle import WEIGHTS
@@ -32,6 +33,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     on_step: OnStep = lambda progress: None,
+    engine: Engine = HERE,
 ) -> Report | None:
     """Train on the train split, choose by the val split, evaluate the best on the test split.
 
@@ -49,6 +51,7 @@ def train(
             unfinished epoch is begun again.
         device: see pick_device.
         on_step: called after every batch.
+        engine: where the faces are encoded, if a frozen backbone needs that only once.
 
     Returns:
         Report of the test split; None if the tree has none that could be scored.
@@ -65,7 +68,7 @@ def train(
         raise UsageError(f"{out} holds a model: choose another folder")
     with (
         process_group(device) as group,
-        closing(Run(Path(data), config, group, out, last)) as run,
+        closing(Run(Path(data), config, group, out, last, engine)) as run,
         collect_signals() as signals,
     ):
         while not is_finished(run.position.history, config.training):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from unmask.atomic import save_tensors
+from unmask.engine import HERE, Engine
 from unmask.errors import ModelError, UnmaskError
 from unmask.evaluation.metrics import auc
 from unmask.models import DeepfakeNet, Logits
@@ -102,6 +103,7 @@ class Run:
         group: the processes that train together.
         out: folder for the results; None writes nothing.
         last: the checkpoint to go on from.
+        engine: where faces are encoded once.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Run:
         group: Group,
         out: Path | None = None,
         last: Path | None = None,
+        engine: Engine = HERE,
     ) -> None:
         self.settings, self.group, self._out = config.training, group, out
         self.feed = Feed(data, config, group)
@@ -129,7 +132,7 @@ class Run:
         self.learner = Learner(net.to(group.device), self.settings, group, steps)
         self.position = self._restore(begun) if begun else Position(contents=self.feed.contents)
         if out:
-            self._prepare(out)
+            self._prepare(out, engine)
 
     @property
     def parameters(self) -> tuple[int, int]:
@@ -270,7 +273,7 @@ class Run:
             log.info("resumed after epoch %d, batch %d", len(position.history), position.batches)
         return replace(position, contents=self.feed.contents)
 
-    def _prepare(self, out: Path) -> None:
+    def _prepare(self, out: Path, engine: Engine) -> None:
         """Write what is known already, and encode the faces if they need it only once."""
         if self.group.main:
             for name in (WEIGHTS, CALIBRATION, CARD):  # of before, when it is trained further
@@ -284,7 +287,8 @@ class Run:
         mirrored = settings.augment == "flip"
         faces = self.description.decision.faces
         cache = FeatureCache(out / "features", learner.net, learner.precision, mirrored, faces)
-        cache.fill(paths[self.group.rank :: self.group.world], learner.net, learner.precision)
+        ours = paths[self.group.rank :: self.group.world]
+        cache.fill(ours, learner.net, learner.precision, engine)
         self.group.gather(None)  # nobody reads what another still writes
         self.feed.use(cache)
 

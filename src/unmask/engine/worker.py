@@ -6,19 +6,27 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from unmask.errors import UnmaskError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_TRIES = 2  # worker processes that an item may cost
+TRIES = 2  # workers that an item may cost
+_LOOK = 0.2  # seconds between looks at what it takes
+
+
+class _ExcessError(Exception):
+    """An item took more time or memory than it may."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +58,36 @@ def attempt(function: Callable[[Item], Result], item: Item) -> Answer[Result]:
         return _bug(error)
 
 
+def gone(closed: bool) -> Answer[Any]:
+    """The answer where nobody is left to give one."""
+    if closed:
+        return Answer(lost="was interrupted")
+    return Answer(lost=f"the worker process died, {TRIES} times (out of memory, or a crash?)")
+
+
+def sent(
+    work: Callable[[bytes, bytes], bytes], function: Callable[[Item], Result], item: Item
+) -> Answer[Result]:
+    """What a worker answers; what cannot be pickled, either way, is a bug of that item's."""
+    try:
+        answer: Answer[Result] = pickle.loads(work(pickle.dumps(function), pickle.dumps(item)))
+        return answer
+    except Exception as error:
+        return _bug(error)
+
+
 class Worker:
     """A process that does one item at a time; where it dies, another takes its place.
 
     It is a pool of one: a pool of several breaks as a whole when one of its processes dies.
 
     Args:
-        share: how many workers share the cores.
+        threads: for its arithmetic.
+        memory: bytes it may hold; None is no limit.
     """
 
-    def __init__(self, share: int) -> None:
-        self._share, self._closed = share, False
+    def __init__(self, threads: int, memory: int | None = None) -> None:
+        self._threads, self._memory, self._closed = threads, memory, False
         self._start()
 
     def do(
@@ -73,29 +100,38 @@ class Worker:
             item: with what; once more in a new process if the first one dies.
             timeout: seconds after which the process is killed.
         """
-        limit = timeout if timeout is not None and timeout < threading.TIMEOUT_MAX else None
-        for _ in range(_TRIES):
+        return sent(partial(self.work, timeout=timeout), function, item)
+
+    def work(self, function: bytes, item: bytes, timeout: float | None) -> bytes:
+        """`do` of what is pickled, to what is: all that is not the business of this process."""
+        for _ in range(TRIES):
             try:
                 self._pid.result()  # time counts from when the process is ready
                 if self._closed:
                     break
-                # As bytes: an exception while (un)pickling then is no concern of the pool's.
-                work = self._pool.submit(_work, pickle.dumps((function, item)))
-                answer: Answer[Result] = pickle.loads(work.result(limit))
-                return answer
-            except TimeoutError:
+                return self._watched(self._pool.submit(_work, function, item), timeout)
+            except _ExcessError as excess:
                 self.kill()
                 self._start()
-                return Answer(lost=f"took longer than {limit:g} s and was stopped")
+                return pickle.dumps(Answer[Any](lost=f"{excess} and was stopped"))
             except BrokenProcessPool:
                 if self._closed:
                     break
                 self._start()
-            except Exception as error:  # what cannot be pickled
-                return _bug(error)
-        if self._closed:
-            return Answer(lost="was interrupted")
-        return Answer(lost=f"the worker process died, {_TRIES} times (out of memory, or a crash?)")
+        return pickle.dumps(gone(self._closed))
+
+    def _watched(self, work: Future[bytes], timeout: float | None) -> bytes:
+        """What the process answers, unless it takes too much of something before."""
+        begun = time.monotonic()
+        while True:
+            try:
+                return work.result(_LOOK)
+            except TimeoutError:
+                if timeout is not None and time.monotonic() - begun > timeout:
+                    raise _ExcessError(f"took longer than {timeout:g} s") from None
+                if self._memory is not None and resident(self._pid.result()) > self._memory:
+                    mib = self._memory / 2**20
+                    raise _ExcessError(f"needed more than {mib:.0f} MB of memory") from None
 
     def kill(self) -> None:
         """End the process at once."""
@@ -116,15 +152,22 @@ class Worker:
             self.join()
         # spawn: forking a process whose libraries run threads can hang
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, context, prepare, (self._share,))
+        self._pool = ProcessPoolExecutor(1, context, prepare, (self._threads,))
         self._pid: Future[int] = self._pool.submit(os.getpid)
 
 
-def prepare(share: int) -> None:
-    """Take a share of the cores, leave an interrupt to the parent, and end with it."""
+def resident(process: int | None) -> int:
+    """Bytes of memory of a process; 0 where the system does not say (other than Linux)."""
+    with suppress(OSError, ValueError, IndexError):
+        pages = Path(f"/proc/{process}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def prepare(threads: int) -> None:
+    """Take some cores, leave an interrupt to the parent, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    threads = max(1, (os.cpu_count() or 1) // share)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it when it is imported
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
@@ -137,9 +180,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(task: bytes) -> bytes:
+# What a function keeps between items, a model for instance, is loaded once.
+_function = lru_cache(maxsize=1)(pickle.loads)
+
+
+def _work(function: bytes, item: bytes) -> bytes:
     try:
-        answer: Answer[Any] = attempt(*pickle.loads(task))
+        answer: Answer[Any] = attempt(_function(function), pickle.loads(item))
         return pickle.dumps(answer if answer.error is None else Answer(error=_sent(answer.error)))
     except Exception as error:
         return pickle.dumps(_bug(error))
