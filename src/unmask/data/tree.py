@@ -12,15 +12,14 @@ from unmask.corpora import TABLE, read_table, write_table
 from unmask.data import pt_file
 from unmask.data.preprocessor import VideoPreprocessor
 from unmask.documents import read_json, to_json
+from unmask.engine import HERE, WHOLE, Engine, Progress, Shard, run, silent
 from unmask.errors import CorpusError, FileError, UnmaskError, VideoError
 from unmask.face_spec import FaceSpec
 from unmask.storage import Place
 from unmask.video.reader import VIDEO_SUFFIXES, find_videos
 
-_GRACE = 60.0  # seconds: the reader gives up first, and says more
-
-
 SETTINGS = "preprocess.json"  # how the files of a remote tree were made
+_GRACE = 60.0  # seconds: the reader gives up first, and says more
 
 
 class _Job(NamedTuple):
