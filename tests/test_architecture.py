@@ -13,7 +13,7 @@ SOURCE = Path(unmask.__file__).parent
 # A room may import from its own row and from the rows above it.
 ROWS = [
     {"errors", "segments"},
-    {"atomic", "device", "documents", "engine", "face_spec", "stages", "threads"},
+    {"atomic", "device", "documents", "engine", "face_spec", "stages", "storage", "threads"},
     {"video"},
     {"faces", "corpora", "models", "evaluation"},
     {"data"},
@@ -31,6 +31,7 @@ ONLY = {
     "segments": set(),
     "face_spec": {"documents", "errors"},
     "engine": {"errors"},
+    "storage": {"atomic", "errors"},
     "threads": set(),
     "video": {"errors"},
     "faces": {"errors", "stages", "threads", "video"},

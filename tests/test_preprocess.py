@@ -89,7 +89,7 @@ def test_a_tree_becomes_the_same_tree(
     report = preprocess_tree(
         tree, tmp_path / "out", preprocessor, Engine(workers), lambda *p: progress.append(p)
     )
-    written = sorted(str(p.relative_to(tmp_path / "out")) for p in report.done)
+    written = sorted(str(Path(p).relative_to(tmp_path / "out")) for p in report.done)
     assert written == ["test/fake/a.pt", "train/real/a.pt", "train/real/b.pt"]
     assert sorted(Path(str(e).split(":")[0]).name for e in report.failed) == [
         "broken.mp4", "gone.mp4",
@@ -102,12 +102,12 @@ def test_what_is_done_is_not_done_again(
 ) -> None:
     out = tmp_path / "out"
     first = preprocess_tree(tree, out, preprocessor)
-    times = {p: p.stat().st_mtime_ns for p in first.done}
+    times = {p: Path(p).stat().st_mtime_ns for p in first.done}
     times.pop(out / "test/fake/a.pt")
     (out / "test/fake/a.pt").write_bytes(b"half a file")
     again = preprocess_tree(tree, out, preprocessor)
     assert again.done == [out / "test/fake/a.pt"]
-    assert {p: p.stat().st_mtime_ns for p in again.skipped} == times
+    assert {p: Path(p).stat().st_mtime_ns for p in again.skipped} == times
     other = VideoPreprocessor(8, 4, 48, overlap=2, min_face_size=40)
     assert len(preprocess_tree(tree, out, other).done) == 3
 
@@ -117,7 +117,7 @@ def test_two_videos_of_one_name_get_two_files(
 ) -> None:
     shutil.copy(tree / "train/real/a.mp4", tree / "train/real/a.mov")
     report = preprocess_tree(tree / "train", tmp_path / "out", preprocessor)
-    assert sorted(p.name for p in report.done) == ["a.mov.pt", "a.mp4.pt", "b.pt"]
+    assert sorted(Path(p).name for p in report.done) == ["a.mov.pt", "a.mp4.pt", "b.pt"]
 
 
 def test_the_table_goes_along(processed: Path) -> None:

@@ -32,8 +32,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         FileError: the file cannot be written (disk full, no permission).
     """
     path = Path(path)
-    name = f".unmask-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    temporary = path.with_name(name)
+    temporary = path.with_name(temporary_name())
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +42,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def temporary_name() -> str:
+    """A name of a file that tells which process of which machine has made it."""
+    return f".unmask-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.tmp"
 
 
 @contextmanager
@@ -88,13 +92,19 @@ def _sweep(folder: Path) -> None:
     """Remove the temporary files that processes which are gone have left in a folder."""
     with suppress(OSError):  # a folder that cannot be read; or another process was quicker
         for path in folder.iterdir():
-            match = _OURS.fullmatch(path.name)
-            if match and _is_left(path, match[1], int(match[2])):
+            if is_left(path):
                 path.unlink(missing_ok=True)
 
 
-def _is_left(path: Path, machine: str, process: int) -> bool:
-    """Whether nobody writes a temporary file any more; of other machines only its age tells."""
+def is_left(path: Path) -> bool:
+    """Whether a file has a temporary name, and its process is gone.
+
+    Of other machines only its age tells.
+    """
+    match = _OURS.fullmatch(path.name)
+    if not match:
+        return False
+    machine, process = match[1], int(match[2])
     if machine == _machine() and os.name == "posix":
         try:
             os.kill(process, 0)  # sends nothing

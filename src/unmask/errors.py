@@ -43,6 +43,10 @@ class CorpusError(FileError):
     """A folder, list or table of videos that makes no corpus."""
 
 
+class StorageError(FileError):
+    """An address that cannot be read or written; `path` is of no use for one, str() names it."""
+
+
 class ReportError(FileError):
     """A report that cannot be read."""
 

@@ -31,6 +31,35 @@ faces = click.option(
     "--faces", metavar="largest|all|N", help="Whose faces count; default: the model's choice."
 )
 
+
+class LocalPath(click.Path):
+    """A path that is no address."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, or an error that says what to do with an address."""
+        from unmask.storage import is_remote, shown
+
+        if is_remote(value):
+            self.fail(f"{shown(value)} is an address: name a path of this machine here", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _allow(context: click.Context, option: click.Parameter, schemes: tuple[str, ...]) -> None:
+    if schemes:
+        from unmask.storage import allow
+
+        allow(*schemes)
+
+
+allow = click.option(
+    "--allow",
+    metavar="SCHEME",
+    multiple=True,
+    expose_value=False,
+    callback=_allow,
+    help="Open addresses like SCHEME://..., too, e.g. https.",
+)
+
 timeout = click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),

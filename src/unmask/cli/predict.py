@@ -44,19 +44,19 @@ log = logging.getLogger("unmask")
 @click.option(
     "--watch",
     metavar="FOLDER",
-    type=click.Path(exists=True, file_okay=False),
+    type=options.LocalPath(exists=True, file_okay=False),
     help="Judge what is in it, and what comes, until Ctrl-C.",
 )
 @options.engine(workers=1)
 @options.shard
 @click.option(
     "--heatmaps",
-    type=click.Path(file_okay=False),
+    type=options.LocalPath(file_okay=False),
     help="Folder for a picture of each video's faces, and where the model looked in them.",
 )
 @click.option(
     "--report",
-    type=click.Path(file_okay=False),
+    type=options.LocalPath(file_okay=False),
     help="Folder for a page of each video, and an index.html of them.",
 )
 @click.option(
@@ -65,6 +65,7 @@ log = logging.getLogger("unmask")
     help="Judge copies, too; takes four times as long. On with --report.",
 )
 @options.faces
+@options.allow
 @options.timeout
 @options.device
 @options.backend
@@ -90,9 +91,11 @@ def predict(
 ) -> int:
     """Judge videos, preprocessed .pt files, folders of them, or globs; - reads a list of paths.
 
+    Each may be an address, e.g. s3://bucket/folder, as may -o.
+
     A video that cannot be judged stops nothing. Ctrl-C keeps what is finished.
     """
-    from unmask import stages
+    from unmask import stages, storage
     from unmask.cli.progress import Meter, bars_away
     from unmask.detection import batch
     from unmask.detection.heatmap import save_heatmaps
@@ -108,6 +111,10 @@ def predict(
         raise UsageError("--watch judges all that comes: it takes no --shard")
     if resume and (output is None or form not in RESUMABLE):
         raise UsageError(f"--resume needs -o FILE and --format {' or '.join(RESUMABLE)}")
+    mirror = None
+    if output and storage.is_remote(output):
+        mirror = click.get_current_context().with_resource(storage.Mirror(output, resume))
+        output = str(mirror.path)
     inputs = batch.find_inputs(paths, recursive)
     limits = Limits(timeout=timeout)
     if stability is None:
@@ -152,7 +159,8 @@ def predict(
                     verdicts[prediction.verdict] += 1  # first: a write takes longer
                     writer.add(prediction, number, job.name)
                     if prediction.verdict == "failed":
-                        click.echo(f"unmask: {job.path}: {prediction.reason}", err=True)
+                        path = storage.shown(job.path)
+                        click.echo(f"unmask: {path}: {prediction.reason}", err=True)
                     elif heatmaps:
                         picture = Path(heatmaps) / f"{job.name}.png"
                         try:
@@ -160,6 +168,8 @@ def predict(
                         except FileError as error:  # of this video only
                             click.echo(f"unmask: {error}", err=True)
                             status = 1
+                if mirror:
+                    mirror.sync()
                 move(done, total, verdicts["failed"])
     finally:
         for line in stages.table().splitlines():

@@ -36,6 +36,7 @@ log = logging.getLogger("unmask")
     help="Whose faces are kept; whose count is for the model to say.",
 )
 @click.option("--exact", is_flag=True, help="Search every sample, smooth no box: as the design.")
+@options.allow
 @options.timeout
 @options.device
 @click.pass_obj
@@ -52,9 +53,12 @@ def preprocess(
 ) -> int:
     """Turn SOURCE, a tree of videos, into TARGET, the same tree of .pt files; or one into one.
 
+    Each is a path or an address, e.g. s3://bucket/folder.
+
     Run it again after an interrupt: what is finished is skipped. A broken video is reported at
     the end and stops nothing.
     """
+    from unmask import storage
     from unmask.cli.progress import Meter
     from unmask.data.preprocessor import VideoPreprocessor
     from unmask.data.tree import preprocess_tree
@@ -64,10 +68,12 @@ def preprocess(
 
     where, limits = str(pick_device(device)), Limits(timeout=timeout)
     preprocessor = VideoPreprocessor(**how, device=where, limits=limits)
-    if not Path(source).is_dir():
-        out = Path(target)
-        out = out / f"{Path(source).stem}.pt" if out.is_dir() else out
-        video = preprocessor.save_video(source, out)
+    if not storage.is_folder(source):
+        out = target
+        if storage.is_folder(target):
+            out = str(storage.join(target, f"{Path(storage.name_of(source)).stem}.pt"))
+        with storage.fetched(source) as file, storage.published(out) as written:
+            video = preprocessor.save_video(file, written)
         count = sum(map(len, video.tracks))
         click.echo(f"{out}: {count} faces in {video.sampled} sampled frames")
         return 0

@@ -16,8 +16,8 @@ log = logging.getLogger("unmask")
 
 
 @click.command(short_help="A corpus -> train, val and test.")
-@click.argument("raw", type=click.Path())
-@click.argument("split", type=click.Path(), required=False)
+@click.argument("raw", type=options.LocalPath())
+@click.argument("split", type=options.LocalPath(), required=False)
 @click.option("--corpus", metavar="NAME", help="Its layout, where looking does not tell.")
 @click.option(
     "--by",

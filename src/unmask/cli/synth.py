@@ -14,8 +14,8 @@ log = logging.getLogger("unmask")
 
 
 @click.command(short_help="Real videos -> fakes to train on.")
-@click.argument("reals", type=click.Path())
-@click.argument("out", type=click.Path())
+@click.argument("reals", type=options.LocalPath())
+@click.argument("out", type=options.LocalPath())
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--max-seconds", type=float, default=10.0, show_default=True, help="Of each video.")
 @click.option("--max-side", type=int, default=960, show_default=True, help="Larger are shrunk.")

@@ -12,16 +12,18 @@ from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
+from unmask import storage
 from unmask.data import pt_file
 from unmask.detection.detector import Detector
 from unmask.detection.prediction import Prediction
 from unmask.engine import HERE, Engine, run
 from unmask.errors import CorpusError, FileError
 from unmask.models.runtime import Backend
-from unmask.video.reader import Limits, find_videos
+from unmask.video.reader import VIDEO_SUFFIXES, Limits, find_videos
 
 GRACE = 60.0  # seconds: the reader gives up first, and says more
 _POLL = 1.0  # seconds between looks at a folder that is watched
+_SUFFIXES = {*VIDEO_SUFFIXES, pt_file.SUFFIX}
 _SETTLED = 2.0  # seconds after which a file that stands still is taken for complete
 
 
@@ -138,7 +140,7 @@ def name_jobs(paths: Iterable[str | None]) -> Iterator[Job | None]:
         if path is None:
             yield None
             continue
-        stem = Path(path).stem
+        stem = Path(storage.name_of(path)).stem
         free = (f"{stem}_{number}" for number in count(2))
         name = next(name for name in chain([stem], free) if name not in taken)
         taken.add(name)
@@ -150,7 +152,7 @@ def find_inputs(paths: Iterable[str], recursive: bool = True) -> list[str]:
 
     Args:
         paths: files; folders, of which the videos and `.pt` files are meant; patterns; and "-" for
-            files and folders that standard input lists, one a line.
+            files and folders that standard input lists, one a line. Each a path or an address.
         recursive: with the folders in folders.
 
     Raises:
@@ -164,20 +166,28 @@ def find_inputs(paths: Iterable[str], recursive: bool = True) -> list[str]:
             if not listed:
                 raise CorpusError(path, "standard input lists no file")
             found += [file for name in listed for file in _files(name, recursive)]
-        elif not Path(path).exists() and glob.has_magic(path):
-            matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207
+        elif storage.is_pattern(path):
+            remote = storage.is_remote(path)
+            matches = storage.matching(path) if remote else glob.glob(path, recursive=True)  # noqa: PTH207
             if not matches:
                 raise CorpusError(path, "matches no file")
-            found += matches
+            found += sorted(matches)
         else:
             found += _files(path, recursive)
     return found
 
 
 def _files(path: str, recursive: bool) -> list[str]:
-    if not Path(path).is_dir():
+    if storage.is_remote(path):
+        suffix = Path(storage.name_of(path)).suffix.lower()
+        # What looks like a file is one: of a million addresses each would cost a request.
+        if (suffix in _SUFFIXES and not path.endswith("/")) or not storage.is_folder(path):
+            return [path]
+        found = [f"{path.rstrip('/')}/{n}" for n in storage.files_in(path, _SUFFIXES, recursive)]
+    elif Path(path).is_dir():
+        found = list_folder(path, recursive)
+    else:
         return [path]
-    found = list_folder(path, recursive)
     if not found:
         deeper = "" if recursive else "; --recursive looks into the folders in it, too"
         raise CorpusError(path, f"holds no videos and no .pt files{deeper}")

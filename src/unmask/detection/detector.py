@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unmask import storage
 from unmask.data import pt_file
 from unmask.data.choice import choose_faces
 from unmask.data.preprocessor import OpenVideo, VideoPreprocessor
@@ -25,7 +27,7 @@ from unmask.detection.scope import bits_per_pixel, scoped
 from unmask.detection.scores import TrackLogits, VideoLogits
 from unmask.detection.stability import Trim, tested
 from unmask.device import pick_device
-from unmask.errors import FileError, InternalError, StoreError
+from unmask.errors import FileError, InternalError, StorageError, StoreError
 from unmask.face_spec import FaceSpec
 from unmask.faces import FaceCrop
 from unmask.faces.tracks import parse_faces
@@ -157,17 +159,23 @@ class Detector:
     ) -> Prediction | Iterator[Prediction]:
         """Judge a video, or a `.pt` file of its faces; or one after the other of several.
 
+        A string with a scheme (`s3://bucket/clip.mp4`) is an address (see unmask.storage).
+
         A video in which no face is found has the verdict "failed" and no confidence. So has one
         of several that cannot be used; a single one raises.
 
         Raises:
-            VideoError, StoreError: the file cannot be used.
+            VideoError, StoreError, StorageError: the file cannot be used.
         """
         if isinstance(source, str | Path):
             return self._judge(source)
         return map(self._predict_or_fail, source)
 
     def _judge(self, path: str | Path) -> Prediction:
+        if storage.is_remote(path):
+            with storage.fetched(path) as file:
+                prediction = self._judge(file)
+            return replace(prediction, video=path, key=self.key(path))
         key = self.key(path)
         prediction = replace(decide(self.score(path), self.decision, self.model), key=key)
         if not self._altered:
@@ -194,13 +202,16 @@ class Detector:
         A file is known by its path, size and time of change: that costs no reading, and a file
         that was moved or written anew is at worst judged once more.
         """
-        try:
-            state = Path(path).stat()
-            file = (state.st_size, state.st_mtime_ns)
-        except (OSError, ValueError):  # not there, or no name of a file
-            file = None
+        file: object = None
+        with suppress(OSError, ValueError, StorageError):  # not there, or no name of a file
+            if storage.is_remote(path):
+                file = storage.state(path)
+            else:
+                state = Path(path).stat()
+                file = (state.st_size, state.st_mtime_ns)
+        place = path if storage.is_remote(path) else str(Path(path).absolute())
         judge = (self.bundle.sha256, self.bundle.spec, self.decision, self.stability)
-        origin = repr((str(Path(path).absolute()), file, judge))
+        origin = repr((place, file, judge))
         return hashlib.sha256(origin.encode()).hexdigest()[:16]
 
     def score(self, path: str | Path) -> VideoLogits:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from unmask import storage
 from unmask.atomic import replacing
 from unmask.data import pt_file
 from unmask.detection.prediction import Prediction
@@ -55,7 +56,9 @@ def save_heatmaps(prediction: Prediction, spec: FaceSpec, path: str | Path, coun
         raise UsageError(f"the model {prediction.model.name} makes no heatmaps (map_head)")
     order = np.argsort([-face.score for face in prediction.timeline], kind="stable")[:count]
     columns = []
-    for number, face in _faces(prediction, spec, sorted(order.tolist())):
+    with storage.fetched(prediction.video) as video:
+        faces = _faces(video, prediction, spec, sorted(order.tolist()))
+    for number, face in faces:
         scored = prediction.timeline[number]
         small = cv2.resize(face, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
         line = np.full((_LINE, _SIDE, 3), 255, np.uint8)
@@ -72,16 +75,18 @@ def save_heatmaps(prediction: Prediction, spec: FaceSpec, path: str | Path, coun
         temporary.write_bytes(data.tobytes())
 
 
-def _faces(prediction: Prediction, spec: FaceSpec, numbers: list[int]) -> "list[tuple[int, Image]]":
+def _faces(
+    path: Path, prediction: Prediction, spec: FaceSpec, numbers: list[int]
+) -> "list[tuple[int, Image]]":
     """The crops of these faces of the timeline, (S, S, 3) uint8 RGB, with their numbers."""
-    if Path(prediction.video).suffix == pt_file.SUFFIX:
-        crops = [crop for track in pt_file.read(prediction.video).tracks for crop in track.crops]
+    if path.suffix == pt_file.SUFFIX:
+        crops = [crop for track in pt_file.read(path).tracks for crop in track.crops]
         return [(number, np.ascontiguousarray(crops[number])) for number in numbers]
     wanted: dict[float, list[int]] = {}
     for number in numbers:
         wanted.setdefault(prediction.timeline[number].time, []).append(number)
     found: dict[int, Image] = {}
-    with Video(prediction.video) as video:
+    with Video(path) as video:
         for frame in video.frames(spec.target_fps):
             for number in wanted.pop(frame.time, []):
                 box = np.array(prediction.timeline[number].box, np.float32)

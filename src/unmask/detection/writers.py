@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from unmask import storage
 from unmask.atomic import write_text, writing
 from unmask.detection import formats
 from unmask.detection.prediction import Prediction
@@ -175,7 +176,7 @@ def _parsed(form: str, record: str, first: bool) -> list[tuple[str, str]]:
 
 def _edit_list(prediction: Prediction) -> str:
     try:
-        with Video(prediction.video) as video:
+        with storage.fetched(prediction.video) as file, Video(file) as video:
             fps = video.info.fps
     except FileError:  # a `.pt` file of faces
         fps = None

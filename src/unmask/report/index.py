@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote
 
+from unmask import storage
 from unmask.atomic import write_text
 from unmask.detection.detector import Detector
 from unmask.detection.prediction import Prediction
@@ -48,13 +49,18 @@ class ReportFolder:
 
     def add(self, prediction: Prediction, page: str) -> None:
         """Write a report; `page` is its name without suffix."""
-        self._try(
-            prediction.video,
-            lambda: write_report(prediction, self._detector, self._folder, page=page),
-        )
+        self._try(prediction.video, lambda: self._report(prediction, page))
         self._new += 1
         if self._new >= _WAITING * len(self._known):
             self._try(self._folder / INDEX, self._write)
+
+    def _report(self, prediction: Prediction, page: str) -> None:
+        remote = storage.is_remote(prediction.video)  # its copy goes: nothing is there to play
+        with storage.fetched(prediction.video) as video:
+            write_report(
+                prediction, self._detector, self._folder, page=page, video=video,
+                video_url="" if remote else None,
+            )  # fmt: skip
 
     def _try(self, path: str | Path, action: Callable[[], object]) -> None:
         try:
