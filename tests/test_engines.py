@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from unmask.data.tree import preprocess_tree
 from unmask.detection.merge import merge
 from unmask.engine import Engine, Shard
 from unmask.errors import FileError, UsageError
-from unmask.models import DeepfakeNet
+from unmask.models import Bundle
 from unmask.synth import make_fakes
 from unmask.training.feature_cache import FeatureCache
 
@@ -45,7 +44,7 @@ def test_preprocess(
     report = preprocess_tree(
         clips, tmp_path / "out", preprocessor, engine, lambda *p: seen.append(p)
     )
-    assert [path.name for path in map(lambda e: e.path, report.failed)] == ["broken.mp4"]
+    assert [Path(str(e).split(":")[0]).name for e in report.failed] == ["broken.mp4"]
     assert seen[-1] == (6, 6, 1)
     preprocess_tree(clips, tmp_path / "here", preprocessor)
     found = content(tmp_path / "out", "*.pt")
@@ -67,16 +66,16 @@ def test_shards_of_preprocess_make_the_whole(
 def test_synth(clips: Path, ray_cluster: None, tmp_path: Path) -> None:
     reals = tmp_path / "reals"
     reals.mkdir()
-    for number in range(3):
+    for number in range(2):
         (reals / f"{number}.mp4").symlink_to(clips / f"{number}.mp4")
-    for name, engine in (("here", Engine()), ("two", Engine(2)), ("ray", Engine(2, "ray"))):
-        assert len(make_fakes(reals, tmp_path / name, engine=engine).fakes) == 3
+    for name, engine in (("here", Engine()), ("ray", Engine(2, "ray"))):
+        assert len(make_fakes(reals, tmp_path / name, engine=engine).fakes) == 2
     for number in (2, 1):
         part = make_fakes(reals, tmp_path / "parts", shard=Shard(number, 2))
-    assert len(part.fakes) == 3
+    assert len(part.fakes) == 2
     here = content(tmp_path / "here", "*.[mnj]*")
-    assert len(here) > 9
-    for name in ("two", "ray", "parts"):
+    assert len(here) >= 8
+    for name in ("ray", "parts"):
         assert content(tmp_path / name, "*.[mnj]*") == here
 
 
@@ -105,53 +104,53 @@ def test_predict(
     assert (tmp_path / f"whole.{form}").read_bytes() == made[0]
 
 
+@pytest.mark.slow
 def test_evaluate_under_corruptions(
     unmask: Unmask, ray_cluster: None, processed: Path, model: Path, tmp_path: Path
 ) -> None:
     """On all engines; and a run after two shards takes what they made."""
     videos = processed.parent / "split"
-    how = ("evaluate", videos, "--model", model, "--corrupt", "brightness:5,jpeg:1,noise")
+    how = ("evaluate", videos, "--model", model, "--corrupt", "brightness:5,jpeg:1")
     made = []
     for number, engine in enumerate(ENGINES):
         out = tmp_path / str(number)
         done = unmask(*how, "--out", out, *engine)
         assert done.returncode == 0, done.stderr
-        made.append(content(out, "*_*.json"))
-    assert len(made[0]) == 7
+        made.append(content(out / "corrupted", "*.json"))
+    assert len(made[0]) == 2
     assert made[1:] == made[:1] * 2
     out = tmp_path / "parts"
     for number in (1, 2):
         done = unmask(*how, "--out", out, "--shard", f"{number}/2")
         assert done.returncode == 0, done.stderr
-    assert content(out, "*_*.json") == made[0]
+    assert content(out / "corrupted", "*.json") == made[0]
     assert not (out / "report.json").exists()
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*_*.json")}
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("corrupted/*.json")}
     assert unmask(*how, "--out", out).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert (out / "report.json").exists()
     assert unmask("evaluate", videos, "--model", model, "--shard", "1/2").returncode == 2
 
 
-def test_features(engine: Engine, processed: Path, bundle: object, tmp_path: Path) -> None:
+def test_features(engine: Engine, processed: Path, bundle: Bundle, tmp_path: Path) -> None:
     net = bundle.net
-    assert isinstance(net, DeepfakeNet)
     paths = sorted(processed.glob("train/*/*.pt"))
     for name, where in (("one", Engine()), ("other", engine)):
         torch.set_num_threads(1)
         cache = FeatureCache(tmp_path / name, net, "float32", mirrored=True)
-        cache.fill(paths, net, "float32", replace(where))
+        cache.fill(paths, net, "float32", where)
     found = content(tmp_path / "other", "*.safetensors")
     found = {name: made for name, made in found.items() if "net" not in name}
     assert len(found) == len(paths)
     assert found == content(tmp_path / "one", "*.safetensors")
 
 
-@pytest.mark.parametrize("whom", ["driver", "worker"])
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["local", "ray"])
-def test_a_kill_loses_nothing_and_does_nothing_twice(
-    whom: str, kind: str, clips: Path, model: Path, tmp_path: Path
+def test_a_killed_driver_loses_nothing_and_does_nothing_twice(
+    kind: str, clips: Path, model: Path, tmp_path: Path
 ) -> None:
-    """The driver of `predict`, or one of its workers, at a moment when something is finished."""
+    """At a moment when something is finished; of killed workers test_engine.py speaks."""
     out = tmp_path / "out.jsonl"
     command = [
         sys.executable, "-m", "unmask", "predict", str(clips), "--model", str(model),
@@ -160,16 +159,12 @@ def test_a_kill_loses_nothing_and_does_nothing_twice(
     process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
     while process.poll() is None and not (out.exists() and out.read_bytes().count(b"\n")):
         time.sleep(0.01)
-    if whom == "driver":
-        process.kill()
-    else:
-        subprocess.run(["pkill", "-9", "-n", "-s", str(process.pid), "-f", "spawn_main"])
+    process.kill()
+    subprocess.run(["pkill", "-9", "-s", str(process.pid)])  # Ray leaves two processes of its own
     process.communicate()
     before = out.read_bytes()
-    if whom == "driver":
-        subprocess.run(["pkill", "-9", "-s", str(process.pid)])  # Ray's own, which wait for nobody
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 1, done.stderr
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
     assert out.read_bytes().startswith(before[: before.rfind(b"\n") + 1])
     rows = [json.loads(line) for line in out.read_bytes().splitlines()]
     assert sorted(Path(row["video"]).name for row in rows) == sorted(

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock, Thread
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -46,13 +47,19 @@ def threaded(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def take_one_core() -> None:
-    """Let torch use one core in this thread."""
-    import torch  # late: the command's help must not wait for it
-    from threadpoolctl import threadpool_limits
+_setting = Lock()
 
-    torch.get_num_threads()  # or torch would set the number later
-    threadpool_limits(1, user_api="openmp")  # of this thread only
+
+def take_one_core() -> None:
+    """Let torch use one core in this thread, and sum in the same order as with one core at all."""
+    import torch  # late: the command's help must not wait for it
+
+    with _setting:
+        others = torch.get_num_threads()
+        torch.set_num_threads(1)  # of this thread; but later ones begin with that, too
+        undo = Thread(target=torch.set_num_threads, args=(others,))
+        undo.start()
+        undo.join()
 
 
 def batched(items: Iterable[Item], count: int) -> Iterator[list[Item]]:

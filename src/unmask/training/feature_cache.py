@@ -70,7 +70,8 @@ class FeatureCache:
         encode: Callable[[Path], None] = partial(self.encode, net=net, precision=precision)
         if todo and not engine.is_here:
             weights = self._folder / "net.safetensors"
-            save_safetensors(weights, net.state_dict())
+            state = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
+            save_safetensors(weights, state)
             encode = _Encode(self, net.config, weights, precision)
         for number, outcome in enumerate(run(encode, todo, engine), 1):
             if outcome.error:
