@@ -31,8 +31,8 @@ from unmask.models import (
     save_bundle,
 )
 from unmask.models.bundle import GRAPH
-from unmask.models.graph import save_graph
-from unmask.models.runtime import BACKENDS, open_runtime
+from unmask.models.graph import Halves, save_graph
+from unmask.models.runtime import BACKENDS, Backend, open_runtime
 
 SPEC = FaceSpec(4, 32, 0, 8, 2)
 ARCHITECTURES = {
@@ -334,3 +334,16 @@ def test_the_example_needs_nothing_of_ours(make_clip: MakeClip, tmp_path: Path) 
     confidence = unmask.predict(clip).confidence
     assert confidence is not None
     assert score == pytest.approx(confidence, abs=0.1)
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_a_graph_that_a_library_cannot_run_is_an_error_of_the_model(
+    bundle: Bundle, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A damaged file may be a valid ONNX file of a graph that makes no sense."""
+    halves = Halves(b"no graph", b"none either")
+    monkeypatch.setattr(Halves, "read", classmethod(lambda cls, *_: halves))
+    monkeypatch.setattr("unmask.models.runtime._lacks", lambda *_: None)
+    broken = replace(bundle, graph=Path("model.onnx"))
+    with pytest.raises(ModelError, match=f"cannot run in {backend}"):
+        open_runtime(broken, backend, torch.device("cpu"), 1)

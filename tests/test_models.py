@@ -17,6 +17,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
 from unmask.device import autocast
+from unmask.documents import to_json
 from unmask.errors import ModelError, UsageError
 from unmask.face_spec import FaceSpec
 from unmask.models import (
@@ -369,3 +370,40 @@ def test_a_bad_configuration_is_named(tmp_path: Path, bundle: Bundle, text: str)
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ModelError, match=r"config\.json"):
         load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden": -1}, {"hidden": 10**7}, {"hidden": 10**20}, {"layers": 0}, {"layers": 10**6},
+        {"head_hidden": -4}, {"head_hidden": 10**12}, {"gru_dropout": 7.0}, {"head_dropout": -0.1},
+    ],
+)  # fmt: skip
+def test_sizes_of_a_network_are_bounded(
+    tmp_path: Path, bundle: Bundle, change: dict[str, Any]
+) -> None:
+    save_bundle(tmp_path, bundle)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["model"] |= change
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=rf"config\.json: model\.{next(iter(change))}"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "cause"),
+    [
+        (3, torch.zeros(1), "holds no weights"),
+        ("head.0.bias", torch.zeros(8, device="meta"), "not plain tensors"),
+    ],
+)
+def test_hostile_weights_are_refused(
+    tmp_path: Path, bundle: Bundle, key: str | int, value: torch.Tensor, cause: str
+) -> None:
+    state: dict[Any, Any] = {**bundle.net.state_dict(), "unknown": torch.zeros(1)}
+    if key in state:
+        del state["unknown"]
+    config = json.loads(to_json(bundle.config))
+    torch.save({"model_state_dict": state | {key: value}, "config": config}, tmp_path / "x.pth")
+    with pytest.raises(ModelError, match=cause):
+        load_bundle(tmp_path / "x.pth")

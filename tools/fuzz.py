@@ -1,31 +1,50 @@
-"""Break real clips in many ways and see what preprocessing makes of them.
+"""Break files in many ways and see what becomes of them.
 
-    python tools/fuzz.py CLIPS --mutants 2000 --seed 0 --out fuzz.jsonl
+    python tools/fuzz.py CLIPS --mutants 10000 --seed 0 --out fuzz
 
-A mutant is one of the clips with bits flipped, its end cut off, chunks swapped, a chunk zeroed or
-doubled, or its header filled with noise. Each must end in a result or in an UnmaskError, without
-a crash, within a minute and within 2 GiB. Mutant N of a seed is always the same; `--only N`
-makes it again, and `--keep FILE` leaves it there.
+A mutant is a file of `fuzz/inputs` (see fuzz_inputs.py) with bits flipped, numbers set to extremes,
+noise written into it, chunks zeroed, doubled or swapped, or its end cut off. A video is
+preprocessed, a `.pt` file and a model are loaded. Each mutant must end in a result or in an
+UnmaskError: no crash, which any other exception is too, no two minutes without an end, no more
+than 2 GiB.
+
+Mutant N of a seed is always the same; `--only N` makes it again and says how it ends, `--keep FILE`
+leaves it there. `fuzz/results.jsonl` has a line for each, and a run that was ended goes on where it
+ends; a mutant whose line is deleted is done again.
 """
 
 import argparse
-import contextlib
+import faulthandler
 import json
+import multiprocessing
 import os
 import random
-import resource
-import subprocess
+import shutil
+import signal
 import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.metadata import version
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from fuzz_inputs import BUNDLE, checksum, prepare
+
+if TYPE_CHECKING:
+    from unmask.data.preprocessor import VideoPreprocessor
 
 TIMEOUT = 60.0  # seconds for a mutant; twice as many for one that hangs
-MAX_MIB = 2048
-WAYS = ("flip", "truncate", "swap", "zero", "double", "header")
+MAX_MIB = 2048  # of the whole process
+EDGE = 2048  # bytes at either end of a file, where its structure often is
+WAYS = ("flip", "number", "noise", "zero", "double", "swap", "truncate")
+ENDS = ("result", "damage reported", "error", "crash", "hang", "memory")
+_MODELS = frozenset({".json", ".safetensors", ".pth", ".onnx"})
 
 
 def mutate(data: bytes, rng: random.Random) -> tuple[str, bytes]:
@@ -33,154 +52,268 @@ def mutate(data: bytes, rng: random.Random) -> tuple[str, bytes]:
     way = rng.choice(WAYS)
     broken = bytearray(data)
 
-    def chunk(most: int) -> slice:
+    def part(most: int) -> slice:
+        """Up to `most` bytes: anywhere, or near an end."""
         length = rng.randint(1, max(1, min(most, len(data) // 4)))
-        start = rng.randrange(max(1, len(data) - length))
+        last = len(data) - length
+        near = rng.randrange(min(EDGE, last + 1))
+        start = rng.choice((rng.randint(0, last), near, last - near))
         return slice(start, start + length)
 
     if way == "flip":
         for _ in range(rng.choice((1, 10, 100, 1000))):
-            broken[rng.randrange(len(broken))] ^= 1 << rng.randrange(8)
-    elif way == "truncate":
-        del broken[rng.randrange(1, len(broken)) :]
+            broken[part(1).start] ^= 1 << rng.randrange(8)
+    elif way == "number":
+        for _ in range(rng.randint(1, 8)):
+            size = rng.choice((1, 2, 4, 8))
+            most = 256**size - 1
+            value = rng.choice((0, 1, most // 2, most // 2 + 1, most))
+            start = part(1).start
+            broken[start : start + size] = value.to_bytes(size, rng.choice(("big", "little")))
+    elif way == "noise":
+        for _ in range(rng.randint(1, 32)):
+            broken[part(1).start] = rng.randrange(256)
+    elif way == "zero":
+        where = part(len(data))
+        broken[where] = bytes(where.stop - where.start)
+    elif way == "double":
+        where = part(65536)
+        broken[where.stop : where.stop] = broken[where]
     elif way == "swap":
         for _ in range(rng.randint(1, 8)):
-            a = chunk(65536)
-            b = slice((at := rng.randrange(len(data) - (a.stop - a.start))), at + a.stop - a.start)
+            a = part(65536)
+            b = slice(at := rng.randint(0, len(data) - (a.stop - a.start)), at + a.stop - a.start)
             broken[a], broken[b] = broken[b], broken[a]
-    elif way == "zero":
-        part = chunk(len(data))
-        broken[part] = bytes(part.stop - part.start)
-    elif way == "double":
-        part = chunk(65536)
-        broken[part.stop : part.stop] = broken[part]
     else:
-        for _ in range(rng.randint(1, 32)):
-            broken[rng.randrange(min(2048, len(broken)))] = rng.randrange(256)
+        del broken[rng.randrange(1, len(broken)) :]
     return way, bytes(broken)
 
 
-def make(clips: list[Path], seed: int, number: int) -> tuple[Path, str, bytes]:
+def make(inputs: list[Path], seed: int, number: int) -> tuple[Path, str, bytes]:
+    """(input, way, mutant)."""
     rng = random.Random(f"{seed} {number}")
-    clip = rng.choice(clips)
-    return (clip, *mutate(clip.read_bytes(), rng))
+    path = rng.choice(inputs)
+    return (path, *mutate(path.read_bytes(), rng))
 
 
-def work(clips: list[Path], seed: int, numbers: list[int]) -> None:
-    """Go through mutants, saying before each which one, after each how it ended."""
-    import torch
+def use(path: Path, folder: Path) -> list[str]:
+    """Do with a file what users do; the warnings."""
+    from unmask.api import load_model
+    from unmask.data import pt_file
 
+    if path.suffix in _MODELS or path.is_dir():
+        load_model(path, device="cpu")
+        return []
+    if path.suffix == pt_file.SUFFIX:
+        video = pt_file.read(path)
+        for track, window in video.windows:  # what lies on disk is read only now
+            pt_file.window_faces(video, track, window).sum()
+        return list(video.warnings)
+    return list(_preprocessor().save_video(path, folder / "mutant.pt").warnings)
+
+
+@cache  # its detector is loaded once a process
+def _preprocessor() -> "VideoPreprocessor":
     from unmask.data.preprocessor import VideoPreprocessor
-    from unmask.errors import UnmaskError
     from unmask.video.reader import Limits
 
+    return VideoPreprocessor(image_size=64, faces="all", limits=Limits(timeout=TIMEOUT))
+
+
+def end(inputs: list[Path], seed: int, number: int, folder: Path) -> dict[str, Any]:
+    """How a mutant ends; `folder` is for its files."""
+    from unmask.errors import InternalError, UnmaskError
+
+    source, way, data = make(inputs, seed, number)
+    path = folder / f"mutant{source.suffix}"
+    if source.parent.name == BUNDLE:
+        shutil.copytree(source.parent, folder / BUNDLE, dirs_exist_ok=True)
+        (folder / BUNDLE / source.name).write_bytes(data)
+        path = folder / BUNDLE
+    else:
+        path.write_bytes(data)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is this mutant's
+    started = time.perf_counter()
+    try:
+        said = "; ".join(use(path, folder))
+        ended = "damage reported" if said else "result"
+    except UnmaskError as error:
+        ended, said = "error", str(error).replace(str(folder), "")
+        if isinstance(error, InternalError):
+            ended = "crash"
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        said = f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
+        ended = "crash"
+    seconds = round(time.perf_counter() - started, 2)
+    peak = memory(os.getpid(), "VmHWM")
+    ended = "memory" if peak > MAX_MIB and ended != "crash" else ended
+    about = {"number": number, "input": source.name, "way": way}
+    return {**about, "end": ended, "said": said[:300], "s": seconds, "mib": peak}
+
+
+def memory(pid: int, key: str) -> int:
+    """MiB of a process: VmRSS, or VmHWM, its peak; 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith(key)), 0)
+
+
+def work(inputs: list[Path], seed: int, connection: Connection) -> None:
+    """Take numbers of mutants and send how they end."""
+    import torch
+
+    faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    preprocessor = VideoPreprocessor(image_size=64, faces="all", limits=Limits(timeout=TIMEOUT))
     with tempfile.TemporaryDirectory() as name:
-        for number in numbers:
-            clip, way, data = make(clips, seed, number)
-            path = Path(name) / f"mutant{clip.suffix}"
-            path.write_bytes(data)
-            print(json.dumps({"number": number, "clip": clip.name, "way": way}), flush=True)
-            started = time.perf_counter()
+        connection.send(None)  # ready
+        while True:
             try:
-                video = preprocessor.save_video(path, Path(name) / "mutant.pt")
-                end = "damage reported" if video.warnings else "result"
-                said = "; ".join(video.warnings)
-            except UnmaskError as error:
-                end, said = "error", str(error).removeprefix(f"{path}: ")
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-            seconds = round(time.perf_counter() - started, 2)
-            print(json.dumps({"end": end, "said": said, "s": seconds, "mib": peak}), flush=True)
+                connection.send(end(inputs, seed, connection.recv(), Path(name)))
+            except (EOFError, BrokenPipeError):
+                return
 
 
-def drive(arguments: list[str], numbers: list[int], results: list[dict[str, Any]]) -> None:
-    """Keep a worker going through `numbers`; what kills or hangs it is a result too."""
-    while numbers:
-        command = [sys.executable, __file__, *arguments, "--work", ",".join(map(str, numbers))]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            current: dict[str, Any] | None = None
-            for line in process.stdout:
-                said = json.loads(line)
-                if "number" in said:
-                    current = said
-                    watch = threading.Timer(2 * TIMEOUT, process.kill)
-                    watch.start()
-                elif current is not None:
-                    watch.cancel()
-                    results.append({**current, **said})
-                    numbers = [number for number in numbers if number != current["number"]]
-                    current = None
-        if current is not None:
-            watch.cancel()
-            hung = process.returncode == -9
-            results.append({**current, "end": "hang" if hung else "crash",
-                            "said": f"exit {process.returncode}"})  # fmt: skip
-            numbers = [number for number in numbers if number != current["number"]]
+class Worker:
+    """A process that does one mutant after another."""
+
+    def __init__(self, inputs: list[Path], seed: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=work, args=(inputs, seed, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._connection.recv()
+
+    def do(self, number: int) -> dict[str, Any] | None:
+        """How a mutant ends, also where the process dies of it; None if it was ended by hand."""
+        self._connection.send(number)
+        started, pid = time.monotonic(), self._process.pid
+        assert pid is not None
+        ended = "crash"
+        while not self._connection.poll(0.05):
+            over = memory(pid, "VmRSS") > MAX_MIB
+            if over or time.monotonic() - started > 2 * TIMEOUT:
+                ended = "memory" if over else "hang"
+                self._process.kill()
+                break
+        try:
+            answer: dict[str, Any] = self._connection.recv()
+            return answer
+        except (EOFError, ConnectionError):
+            self._process.join()
+        code = self._process.exitcode
+        if code == -signal.SIGTERM:
+            return None
+        seconds = round(time.monotonic() - started, 2)
+        return {"number": number, "end": ended, "said": f"exit {code}", "s": seconds, "lost": True}
+
+
+def drive(
+    inputs: list[Path], seed: int, numbers: Iterator[int], write: Callable[[dict[str, Any]], None]
+) -> None:
+    """Keep a worker going."""
+    worker = Worker(inputs, seed)
+    for number in numbers:
+        result = worker.do(number)
+        if result is None:
+            return
+        if result.pop("lost", False):
+            path, way, _ = make(inputs, seed, number)
+            result = {"number": number, "input": path.name, "way": way, **result}
+            worker = Worker(inputs, seed)
+        write(result)
+
+
+def read(path: Path, header: dict[str, Any]) -> list[dict[str, Any]]:
+    """The results so far, of a file that is begun if there is none.
+
+    Raises:
+        SystemExit: it is of another run.
+    """
+    if not path.exists():
+        path.write_text(json.dumps(header) + "\n")
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]  # the last line may have been cut off
+    first, *lines = map(json.loads, whole.splitlines())
+    if first != header:
+        sys.exit(f"{path} is of another run: {first}, this one is {header}")
+    if whole != text:
+        os.truncate(path, len(whole.encode()))
+    return lines
+
+
+def run(inputs: list[Path], seed: int, mutants: int, workers: int, path: Path) -> list[Any]:
+    """Do the mutants that have no line yet."""
+    versions = [version(name) for name in ("unmask", "av", "torch", "onnx")]
+    header = {"seed": seed, "inputs": len(inputs), "sha256": checksum(inputs), "of": versions}
+    results = read(path, header)
+    done = {result["number"] for result in results}
+    numbers = iter([number for number in range(mutants) if number not in done])
+    with path.open("a") as file:
+
+        def write(result: dict[str, Any]) -> None:
+            results.append(result)
+            file.write(json.dumps(result) + "\n")
+            file.flush()
+            if len(results) % 100 == 0:
+                print(f"{len(results)} of {mutants}", file=sys.stderr, flush=True)
+
+        arguments = (inputs, seed, numbers, write)
+        threads = [
+            threading.Thread(target=drive, args=arguments, daemon=True) for _ in range(workers)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return results
+
+
+def table(results: list[dict[str, Any]]) -> int:
+    """Print it; 1 if there is something to mend."""
+    for name, key in (
+        ("file", lambda result: result["input"].rpartition(".")[2]),
+        ("broken by", lambda result: result["way"]),
+    ):
+        rows = Counter((key(result), result["end"]) for result in results)
+        total = Counter(key(result) for result in results)
+        print(f"| {name} | mutants | {' | '.join(ENDS)} |\n{'|---' * (len(ENDS) + 2)}|")
+        for row, count in sorted(total.items()):
+            print(f"| {row} | {count} |", " | ".join(str(rows[row, end]) for end in ENDS), "|")
+    slowest = max(result["s"] for result in results)
+    largest = max(result.get("mib", 0) for result in results)
+    print(f"{len(results)} mutants, slowest {slowest:.1f} s, most memory {largest} MiB")
+    bad = [result for result in results if result["end"] in ("crash", "hang", "memory")]
+    for result in bad:
+        print(json.dumps(result))
+    return 1 if bad else 0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("clips", type=Path, help="folder of clips; the smallest of each kind")
-    parser.add_argument("--mutants", type=int, default=2000)
+    parser.add_argument("clips", type=Path, help="folder of clips")
+    parser.add_argument("--mutants", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=max(1, os.cpu_count() or 1))
-    parser.add_argument("--each", type=int, default=4, help="clips of each kind of file")
-    parser.add_argument("--out", type=Path, default=Path("fuzz.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path("fuzz"), help="folder of the run")
     parser.add_argument("--only", type=int, help="just this mutant")
     parser.add_argument("--keep", type=Path, help="with --only: leave the mutant here")
-    parser.add_argument("--work", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    clips = pick(args.clips, args.each)
-    if args.work or args.only is not None:
-        if args.keep:
-            args.keep.write_bytes(make(clips, args.seed, args.only)[2])
-        numbers = [args.only] if args.work is None else list(map(int, args.work.split(",")))
-        work(clips, args.seed, numbers)
-        return 0
-    arguments = [str(args.clips), "--seed", str(args.seed), "--each", str(args.each)]
-    results: list[dict[str, Any]] = []
-    threads = [
-        threading.Thread(
-            target=drive, args=(arguments, list(range(k, args.mutants, args.workers)), results)
-        )
-        for k in range(args.workers)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    results.sort(key=lambda result: result["number"])
-    args.out.write_text("".join(json.dumps(result) + "\n" for result in results))
-    return table(results, len(clips))
-
-
-def pick(folder: Path, each: int) -> list[Path]:
-    """The smallest clips of each suffix."""
-    from unmask.video.reader import find_videos
-
-    clips: list[Path] = []
-    found = sorted(find_videos(folder), key=lambda path: path.stat().st_size)
-    for suffix in sorted({path.suffix for path in found}):
-        clips += [path for path in found if path.suffix == suffix][:each]
-    return clips
-
-
-def table(results: list[dict[str, Any]], clips: int) -> int:
-    ends = ("result", "damage reported", "error", "crash", "hang")
-    count = Counter((result["way"], result["end"]) for result in results)
-    print(f"{len(results)} mutants of {clips} clips")
-    print("| broken by |", " | ".join(ends), "|\n|---" * 1 + "|---" * len(ends) + "|")
-    for way in WAYS:
-        print(f"| {way} |", " | ".join(str(count[way, end]) for end in ends), "|")
-    slowest = max(result.get("s", 0) for result in results)
-    largest = max(result.get("mib", 0) for result in results)
-    print(f"slowest {slowest:.1f} s, most memory {largest} MiB")
-    bad = sum(count[way, end] for way in WAYS for end in ("crash", "hang"))
-    return 1 if bad or largest > MAX_MIB or slowest > TIMEOUT + 5 else 0
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(1))  # the workers notice
+    inputs = prepare(args.clips, args.out / "inputs")
+    if args.only is None:
+        path = args.out / "results.jsonl"
+        return table(run(inputs, args.seed, args.mutants, args.workers, path))
+    if args.keep:
+        args.keep.write_bytes(make(inputs, args.seed, args.only)[2])
+    with tempfile.TemporaryDirectory() as name:
+        print(json.dumps(end(inputs, args.seed, args.only, Path(name))))
+    return 0
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        sys.exit(main())
+    sys.exit(main())

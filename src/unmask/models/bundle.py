@@ -169,7 +169,10 @@ def load_bundle(path: str | Path) -> Bundle:
     except UsageError as error:
         raise ModelError(source, str(error)) from error
     _check_same(weights, net.state_dict(), state)
-    net.load_state_dict(state)
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:  # sparse tensors, say
+        raise ModelError(weights, "its weights are not plain tensors of numbers") from error
     # Other weights in the folder have not been calibrated.
     calibration = Calibration.load(weights.parent) if weights.name == WEIGHTS else None
     card = weights.with_name(CARD)
@@ -234,7 +237,9 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], BundleConfig | None]:
         inside = content.get("config")
         config = None if inside is None else parse_config(inside, path)
         content = content["model_state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
+    ):
         raise ModelError(path, "holds no weights of a network")
     return content, config
 

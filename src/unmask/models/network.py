@@ -1,11 +1,12 @@
 """The network: a CNN on every frame, a temporal module over them, one logit a window."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from unmask.documents import STRICT
@@ -39,16 +40,19 @@ class ModelConfig:
         map_head: take the backbone's maps of stride 16 and let a 1x1 convolution say of every
             cell whether it was manipulated; a frame's features are the mean of the cells in its
             middle, where the face is.
+
+    The bounds hold where a configuration comes from outside: a network of them takes under 3 GiB
+    beside its backbone.
     """
 
     backbone: str = "resnext50_32x4d.tv_in1k"
     temporal: str = "bigru"
-    hidden: int = 512
-    layers: int = 2
-    gru_dropout: float = 0.3
+    hidden: Annotated[int, Ge(1), Le(2048)] = 512
+    layers: Annotated[int, Ge(1), Le(8)] = 2
+    gru_dropout: Annotated[float, Ge(0), Le(1)] = 0.3
     pooling: str = "last"
-    head_hidden: int = 512
-    head_dropout: float = 0.5
+    head_hidden: Annotated[int, Ge(0), Le(8192)] = 512
+    head_dropout: Annotated[float, Ge(0), Le(1)] = 0.5
     frame_head: bool = False
     map_head: bool = False
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from unmask.device import autocast, fast_precision
-from unmask.errors import UsageError
+from unmask.errors import ModelError, UsageError
 from unmask.models.backbones import folded
 from unmask.models.bundle import Bundle
 from unmask.models.graph import OUTPUTS, Halves
@@ -87,9 +87,11 @@ def open_runtime(bundle: Bundle, backend: Backend, device: torch.device, threads
         return TorchRuntime(bundle.net, device)
     assert bundle.graph is not None
     halves = Halves.read(bundle.graph, bundle.sha256)
-    if backend == "onnx":
-        return OnnxRuntime(halves)
-    return OpenVinoRuntime(halves, threads)
+    try:
+        return OnnxRuntime(halves) if backend == "onnx" else OpenVinoRuntime(halves, threads)
+    except Exception as error:  # each library has its own
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(bundle.name, f"its ONNX file cannot run in {backend}: {said}") from error
 
 
 def _lacks(bundle: Bundle, backend: Backend) -> str | None:

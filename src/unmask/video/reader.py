@@ -33,6 +33,7 @@ VIDEO_SUFFIXES = frozenset(
         *("m2ts", "mts", "wmv", "flv", "3gp", "ogv", "gif"),
     )
 )
+_ASPECT = 16  # of a pixel, at most
 # Demuxers that read one self-contained file. No hls, concat, sdp, dash, image2 or device.
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,gif,mxf,h264,hevc"
@@ -224,7 +225,10 @@ class Video:
         if not moving:
             cause = "has no video stream"
             raise VideoError(self.path, f"{cause}, only a cover" if streams.video else cause)
-        best = streams.best("video")
+        try:
+            best = streams.best("video")
+        except IndexError:  # PyAV: it appeared after the file was opened
+            best = None
         return next((stream for stream in moving if stream == best), moving[0])
 
     def _duration(self) -> float | None:
@@ -325,7 +329,7 @@ class Video:
         self._check_size(picture.width, picture.height)
         aspect = self._stream.sample_aspect_ratio
         width = picture.width
-        if aspect and aspect > 0 and aspect != 1:
+        if aspect and 1 / _ASPECT <= aspect <= _ASPECT:  # beyond that it is damage
             width = max(1, min(round(width * aspect), self.limits.pixels // picture.height))
         turned = round(picture.rotation / 90) % 4
         rgb = self._to_rgb.reformat(picture, format="rgb24", width=width).to_ndarray()
