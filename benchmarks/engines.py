@@ -13,6 +13,7 @@ import os
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import ray
@@ -47,7 +48,7 @@ def clips(folder: Path, count: int, rounds: int) -> None:
         for number in range(rounds):
             for engine, where in ENGINES.items():
                 # As many cores as workers, so that each has one thread.
-                os.cpu_count = lambda where=where: where.workers
+                os.cpu_count = partial(int, where.workers or 1)
                 began = time.perf_counter()
                 out = Path(name) / f"{engine} {number}"
                 report = preprocess_tree(source, out, VideoPreprocessor(), where)

@@ -204,7 +204,7 @@ def test_too_long_for_a_terminal_that_is_none(
     from unmask.cli import progress
 
     clock = iter([0.0, 10.0, 30.0, 110.0, 115.0, 3610.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
     caplog.set_level("INFO", "unmask")
     move = progress.Meter("predict", quiet=False)
     for finished in (100, 110, 120, 130, 820):

@@ -275,10 +275,11 @@ def run(inputs: list[Path], seed: int, mutants: int, workers: int, path: Path) -
 
 def table(results: list[dict[str, Any]]) -> int:
     """Print it; 1 if there is something to mend."""
-    for name, key in (
-        ("file", lambda result: result["input"].rpartition(".")[2]),
-        ("broken by", lambda result: result["way"]),
-    ):
+    keys: dict[str, Callable[[dict[str, Any]], str]] = {
+        "file": lambda result: str(result["input"]).rpartition(".")[2],
+        "broken by": lambda result: str(result["way"]),
+    }
+    for name, key in keys.items():
         rows = Counter((key(result), result["end"]) for result in results)
         total = Counter(key(result) for result in results)
         print(f"| {name} | mutants | {' | '.join(ENDS)} |\n{'|---' * (len(ENDS) + 2)}|")
