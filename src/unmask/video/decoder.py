@@ -94,7 +94,7 @@ class Decoder:
             while not ended and len(coming) < ahead and (not coming or size < _MAX_AHEAD):
                 try:
                     packet = next(packets, None)
-                except FFmpegError:
+                except (FFmpegError, IndexError):  # PyAV's, of a stream that the header denies
                     coming.append(None)
                     packet = None
                 if packet is None:

@@ -225,10 +225,7 @@ class Video:
         if not moving:
             cause = "has no video stream"
             raise VideoError(self.path, f"{cause}, only a cover" if streams.video else cause)
-        try:
-            best = streams.best("video")
-        except IndexError:  # PyAV: it appeared after the file was opened
-            best = None
+        best = streams.best("video")
         return next((stream for stream in moving if stream == best), moving[0])
 
     def _duration(self) -> float | None:
