@@ -423,3 +423,21 @@ def test_videos_are_found_and_hidden_ones_are_not(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [p.name for p in find_videos(tmp_path)] == ["a.mp4", "c.MKV"]
+
+
+@pytest.mark.parametrize(("aspect", "width"), [(Fraction(2), 128), (Fraction(700), 64)])
+def test_a_pixel_aspect_beyond_reason_is_damage(
+    tmp_path: Path, aspect: Fraction, width: int
+) -> None:
+    """One flipped bit made pictures of 150,000 pixels, and 2 GiB, of it."""
+    path = tmp_path / "wide.mp4"
+    with av.open(str(path), "w") as container:
+        sar = f"sar={aspect.numerator}/{aspect.denominator}"
+        stream = container.add_stream("libx264", rate=5, options={"x264-params": sar})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(3):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with Video(path) as video:
+        assert {frame.rgb.shape for frame in video.frames()} == {(48, width, 3)}
