@@ -85,7 +85,7 @@ def test_a_tree_becomes_the_same_tree(
 ) -> None:
     (tree / "test/fake/broken.mp4").write_text("not a video")
     (tree / "test/fake/gone.mp4").symlink_to(tree / "nowhere.mp4")
-    progress: list[tuple[int, int]] = []
+    progress: list[tuple[int, int, int]] = []
     report = preprocess_tree(
         tree, tmp_path / "out", preprocessor, Engine(workers), lambda *p: progress.append(p)
     )
@@ -94,7 +94,8 @@ def test_a_tree_becomes_the_same_tree(
     assert sorted(Path(str(e).split(":")[0]).name for e in report.failed) == [
         "broken.mp4", "gone.mp4",
     ]  # fmt: skip
-    assert progress == [(k, 5) for k in range(6)]
+    assert [(done, total) for done, total, _ in progress] == [(k, 5) for k in range(6)]
+    assert progress[-1] == (5, 5, 2)
 
 
 def test_what_is_done_is_not_done_again(
