@@ -4,18 +4,20 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import MakeClip, Unmask
+from conftest import TINY, MakeClip, Unmask
 
+from unmask.api import evaluate
 from unmask.data.preprocessor import VideoPreprocessor
 from unmask.data.tree import preprocess_tree
 from unmask.detection.merge import merge
 from unmask.engine import Engine, Shard
 from unmask.errors import FileError, UsageError
-from unmask.models import Bundle
+from unmask.models import Bundle, DeepfakeNet, save_bundle
 from unmask.synth import make_fakes
 from unmask.training.feature_cache import FeatureCache
 
@@ -213,3 +215,16 @@ def test_too_long_for_a_terminal_that_is_none(
         "predict: 120 of 1,000 done, 1 failed, 655 an hour, 1:20 h left",
         "predict: 820 of 1,000 done, 8 failed, 718 an hour, 0:15 h left",
     ]
+
+
+def test_a_folder_may_hold_another_model_by_the_next_evaluation(
+    processed: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    other = replace(bundle, network=DeepfakeNet(TINY).eval())
+    scores = []
+    for one in (bundle, other):
+        save_bundle(tmp_path / "model", one)
+        evaluate(processed, tmp_path / "model", out=tmp_path / "out")
+        scores.append((tmp_path / "out" / "test_detailed_predictions.json").read_bytes())
+    assert scores[0] != scores[1]

@@ -5,15 +5,19 @@ import threading
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 import pytest
+from av.container import InputContainer
 from av.stream import Disposition
 from test_formats import CELLS, HEIGHT, counted, read_counter
 
 from unmask.errors import UsageError, VideoError
+from unmask.video.decoder import Decoder
 from unmask.video.encoder import encode
 from unmask.video.reader import Limits, Video, find_videos
 
@@ -441,3 +445,20 @@ def test_a_pixel_aspect_beyond_reason_is_damage(
         container.mux(stream.encode(None))
     with Video(path) as video:
         assert {frame.rgb.shape for frame in video.frames()} == {(48, width, 3)}
+
+
+def test_a_packet_of_a_stream_that_is_not_there_is_damage(clip: Path) -> None:
+    """In a damaged transport stream PyAV looks for one, and raises an IndexError."""
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+
+        class Torn:
+            def demux(self, wanted: av.VideoStream) -> Iterator[object]:
+                yield from islice(container.demux(wanted), 5)
+                raise IndexError("list index out of range")
+
+        decoder = Decoder(cast(InputContainer, Torn()), stream, lambda size: None)
+        seen = [picture for picture, _ in decoder.pictures()]
+    assert decoder.damaged == 1
+    assert None in seen
+    assert any(seen)

@@ -17,13 +17,14 @@ class Meter:
     Args:
         label: what is being done.
         quiet: show nothing.
-        unit: what is counted.
     """
 
-    def __init__(self, label: str, quiet: bool, unit: str = "video") -> None:
+    def __init__(self, label: str, quiet: bool) -> None:
         self._label, self._quiet = label, quiet
         off = True if quiet else None  # None: unless it is a terminal
-        self._bar: Any = tqdm(desc=label, unit=unit, disable=off, leave=False, dynamic_ncols=True)
+        self._bar: Any = tqdm(
+            desc=label, unit="video", disable=off, leave=False, dynamic_ncols=True
+        )
         self._begun = self._said = time.monotonic()
         self._first: int | None = None  # finished before this run
 

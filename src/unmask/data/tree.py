@@ -19,7 +19,6 @@ from unmask.storage import Place
 from unmask.video.reader import VIDEO_SUFFIXES, find_videos
 
 SETTINGS = "preprocess.json"  # how the files of a remote tree were made
-_GRACE = 60.0  # seconds: the reader gives up first, and says more
 
 
 class _Job(NamedTuple):
@@ -83,10 +82,9 @@ def preprocess_tree(
     pending = {job.out for job in todo}
     report = TreeReport([], [out for out in outputs.values() if out not in pending], [], [])
     on_progress(len(report.skipped), len(outputs), 0)
-    limit = preprocessor.limits.timeout
     outcomes = run(
         partial(_save, preprocessor), todo, engine,
-        timeout=limit and limit + _GRACE, name=lambda job: job.video,
+        timeout=preprocessor.limits.patience, name=lambda job: job.video,
     )  # fmt: skip
     for finished, outcome in enumerate(outcomes, len(report.skipped) + 1):
         video, out = outcome.item

@@ -5,12 +5,13 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, count
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from unmask import storage
 from unmask.data import pt_file
@@ -21,10 +22,18 @@ from unmask.errors import CorpusError, FileError
 from unmask.models.runtime import Backend
 from unmask.video.reader import VIDEO_SUFFIXES, Limits, find_videos
 
-GRACE = 60.0  # seconds: the reader gives up first, and says more
 _POLL = 1.0  # seconds between looks at a folder that is watched
 _SUFFIXES = {*VIDEO_SUFFIXES, pt_file.SUFFIX}
 _SETTLED = 2.0  # seconds after which a file that stands still is taken for complete
+
+
+class _HasPath(Protocol):
+    @property
+    def path(self) -> str | Path:
+        """Of a file."""
+
+
+Asked = TypeVar("Asked", bound=_HasPath)
 
 
 class Job(NamedTuple):
@@ -91,20 +100,35 @@ def judge_all(
                 numbers[job] = next(number)
             yield job
 
-    limit = judge.limits.timeout
-    outcomes = run(
-        judge, numbered(), engine,
-        timeout=limit and limit + GRACE, name=lambda job: job.path, patient=False,
-    )  # fmt: skip
-    try:
-        for outcome in outcomes:
-            job, prediction = outcome.item, outcome.result
-            if prediction is None:  # its process was lost
-                assert isinstance(outcome.error, FileError)
-                prediction = judge.detector.fail(job.path, outcome.error)
+    with closing(predictions(judge, numbered(), judge.detector, engine)) as judged:
+        for job, prediction in judged:
             yield numbers.pop(job), job, prediction
-    finally:
-        outcomes.close()
+
+
+def predictions(
+    function: Callable[[Asked], Prediction],
+    items: Iterable[Asked | None],
+    detector: Detector,
+    engine: Engine,
+) -> Generator[tuple[Asked, Prediction], None, None]:
+    """Yield (item, prediction) as each is finished; one whose process is lost has failed.
+
+    Args:
+        function: judges an item; the like of `detector`.
+        items: what has a path; None where there is nothing to do for now.
+        detector: speaks for what is lost, and says how long a video may take.
+        engine: where.
+    """
+    limit = detector.preprocessor.limits.patience
+    with closing(
+        run(function, items, engine, timeout=limit, name=lambda one: one.path, patient=False)
+    ) as outcomes:
+        for outcome in outcomes:
+            prediction = outcome.result
+            if prediction is None:
+                assert isinstance(outcome.error, FileError)
+                prediction = detector.fail(outcome.item.path, outcome.error)
+            yield outcome.item, prediction
 
 
 class Held:

@@ -105,8 +105,8 @@ def evaluate(
     others = None if options.against is None else read_scores(options.against)
     if model is None:
         return _report_scores(source, out, options, others)
-    judge = _judge(model, options)
-    detector = judge.detector
+    scorer = _scorer(model, options)
+    detector = scorer.detector
     records = labelled_videos(source, options.split)
     fitting = Fitting()
     if options.fit == CROSS:
@@ -117,7 +117,7 @@ def evaluate(
     limit = decision.fake_above if options.threshold is None else options.threshold
     lower = decision.real_below if options.threshold is None else options.threshold
     if options.fit != CROSS:
-        scorer = Scorer(detector, judge, options.engine)
+        scorer = replace(scorer, detector=detector)
         videos = score_videos(scorer, records, progress("evaluate"), source)
     _warn(videos)
     cells = []
@@ -160,17 +160,19 @@ def score_corrupted(
     if not corruptions or options.fit:
         raise UsageError("--shard takes --corrupt, whose corruptions it shares out, and no --fit")
     assert model is not None
-    judge, part = _judge(model, options), shard.of(corruptions)
+    scorer, part = _scorer(model, options), shard.of(corruptions)
     records = labelled_videos(source, options.split)
     limit = options.threshold
-    limit = judge.detector.decision.fake_above if limit is None else limit
-    score_grid(Scorer(judge.detector, judge, options.engine), records, part, limit, out, move)
+    limit = scorer.detector.decision.fake_above if limit is None else limit
+    score_grid(scorer, records, part, limit, out, move)
     return len(part), len(corruptions)
 
 
-def _judge(model: str | Path, options: EvaluateOptions) -> Judge:
-    faces = None if options.faces is None else str(options.faces)
-    return Judge(find_model(model), faces, options.device, options.limits)
+def _scorer(model: str | Path, options: EvaluateOptions) -> Scorer:
+    path, faces = find_model(model), None if options.faces is None else str(options.faces)
+    how = faces, options.device, options.limits
+    # Not the judge's own detector: that is kept, and a folder may hold another model by now.
+    return Scorer(Detector.from_pretrained(path, *how), Judge(path, *how), options.engine)
 
 
 def save_with_card(detector: Detector, report: Report, folder: str | Path) -> None:

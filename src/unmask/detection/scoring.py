@@ -15,10 +15,10 @@ from unmask.atomic import write_text
 from unmask.corpora import VideoRecord, read_corpus
 from unmask.data import pt_file
 from unmask.data.index import find_processed
-from unmask.detection.batch import GRACE, Judge
+from unmask.detection.batch import Judge, predictions
 from unmask.detection.detector import Detector
 from unmask.detection.prediction import Prediction
-from unmask.engine import HERE, Engine, run
+from unmask.engine import HERE, Engine
 from unmask.errors import CorpusError, FileError
 from unmask.evaluation import FrameScore, ScoredVideo, WindowScore, read_scores
 from unmask.evaluation.robustness import Cell, summarise
@@ -90,18 +90,10 @@ class Scorer:
     def predict(self, trials: Iterable[_Trial]) -> Iterator[tuple[_Trial, Prediction]]:
         """Judge videos, in any order; those that cannot be judged have the verdict "failed"."""
         function: Callable[[_Trial], Prediction] = partial(_judged, self.detector)
-        engine, limit = HERE, self.detector.preprocessor.limits.timeout
+        engine = HERE
         if self.judge is not None and not self.engine.is_here:
             function, engine = _Judged(self.judge, self.detector.decision), self.engine
-        outcomes = run(
-            function, trials, engine, timeout=limit and limit + GRACE, name=lambda trial: trial.path
-        )
-        for outcome in outcomes:
-            prediction, path = outcome.result, outcome.item.path
-            if prediction is None:
-                assert isinstance(outcome.error, FileError)
-                prediction = self.detector.fail(path, outcome.error)
-            yield outcome.item, prediction
+        return predictions(function, trials, self.detector, engine)
 
 
 def score_videos(

@@ -205,37 +205,34 @@ def _on_workers(
     patient: bool,
 ) -> Generator[tuple[Item, Answer[Result]], None, None]:
     coming = iter(items)
-    place = _place(engine)
-    first = list(islice(coming, place.count))  # no more workers than items
-    workers = place.start(len(first)) if first else []
-    idle: SimpleQueue[_Worker] = SimpleQueue()
-    for worker in workers:
-        idle.put(worker)
-
-    def do(item: Item) -> Answer[Result]:
-        worker = idle.get()
-        try:
-            return worker.do(function, item, timeout)
-        finally:
+    with closing(_place(engine)) as place:
+        first = list(islice(coming, place.count))  # no more workers than items
+        workers = place.start(len(first)) if first else []
+        idle: SimpleQueue[_Worker] = SimpleQueue()
+        for worker in workers:
             idle.put(worker)
 
-    threads = ThreadPoolExecutor(max(1, len(workers)), "worker")  # each waits for a worker
-    running: dict[Future[Answer[Result]], Item] = {}
-    try:
-        for item in chain(first, coming):
-            if item is not None:
-                running[threads.submit(do, item)] = item
-            full = len(running) >= len(workers)
-            for future in wait(running, None if full else 0, FIRST_COMPLETED).done:
-                yield running.pop(future), future.result()
-        while running:
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(future), future.result()
-    finally:
+        def do(item: Item) -> Answer[Result]:
+            worker = idle.get()
+            try:
+                return worker.do(function, item, timeout)
+            finally:
+                idle.put(worker)
+
+        threads = ThreadPoolExecutor(max(1, len(workers)), "worker")  # each waits for a worker
+        running: dict[Future[Answer[Result]], Item] = {}
         try:
-            _end(workers, threads, patient)
+            for item in chain(first, coming):
+                if item is not None:
+                    running[threads.submit(do, item)] = item
+                full = len(running) == len(workers)
+                for future in wait(running, None if full else 0, FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+            while running:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
         finally:
-            place.close()
+            _end(workers, threads, patient)
 
 
 def _end(workers: Sequence[_Worker], threads: ThreadPoolExecutor, patient: bool) -> None:

@@ -91,7 +91,7 @@ def open_runtime(bundle: Bundle, backend: Backend, device: torch.device, threads
         return OnnxRuntime(halves) if backend == "onnx" else OpenVinoRuntime(halves, threads)
     except Exception as error:  # each library has its own
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(bundle.name, f"its ONNX file cannot run in {backend}: {said}") from error
+        raise ModelError(bundle.graph, f"cannot run in {backend}: {said}") from error
 
 
 def _lacks(bundle: Bundle, backend: Backend) -> str | None:

@@ -56,6 +56,11 @@ class Limits:
     duration: float = 4 * 3600
     timeout: float | None = 3600
 
+    @property
+    def patience(self) -> float | None:
+        """Seconds after which others give a video up: the reader does before, and says more."""
+        return None if self.timeout is None else self.timeout + 60
+
 
 @dataclass(frozen=True)
 class Frame:
