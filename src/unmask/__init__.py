@@ -10,7 +10,7 @@ Names are imported when they are first used, so that `import unmask` costs next 
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from unmask.api import evaluate, list_models, load_model, predict, preprocess, train
