@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from threadpoolctl import threadpool_limits
 
 from unmask.cli import main
 from unmask.corpora import VideoRecord, write_table
+from unmask.data import pt_file
+from unmask.data.packing import Packer
 from unmask.data.preprocessor import VideoPreprocessor
 from unmask.data.pt_file import ProcessedVideo
 from unmask.data.tree import preprocess_tree
@@ -105,6 +108,34 @@ def processed(
     report = preprocess_tree(root / "split", root / "processed", preprocessor)
     assert len(report.done) == 10
     return root / "processed"
+
+
+def pack(tree: Path, size: int = 200_000) -> Path:
+    """Put the `.pt` files of a tree into shards."""
+    outputs = sorted(tree.rglob("*.pt"))
+    packer = Packer(tree, outputs, size, pt_file.read(outputs[0]).spec)
+    for out in outputs:
+        packer.settle(out)
+    packer.finish()
+    assert not list(tree.rglob("*.pt"))
+    return tree
+
+
+class Stored(Protocol):
+    def __call__(self, tree: Path) -> Path: ...
+
+
+@pytest.fixture(params=["files", "shards"])
+def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Stored:
+    """A tree as it is, or a copy of it in shards."""
+
+    def keep(tree: Path) -> Path:
+        if request.param == "files":
+            return tree
+        copy = tmp_path_factory.mktemp("shards") / "tree"
+        return pack(Path(shutil.copytree(tree, copy)))
+
+    return keep
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import random_video
+from conftest import Stored, random_video
 
 from unmask import DeepfakeWindowDataset, create_dataloaders
 from unmask.corpora import VideoRecord, write_table
@@ -40,8 +40,8 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_index_is_flat_and_labelled(tree: Path) -> None:
-    dataset = DeepfakeWindowDataset(tree, "train")
+def test_the_index_is_flat_and_labelled(tree: Path, stored: Stored) -> None:
+    dataset = DeepfakeWindowDataset(stored(tree), "train")
     assert len(dataset) == 6  # short windows are left out
     assert dataset.labels == [0, 0, 0, 1, 1, 1]
     real = random_video([18], seed=0).tracks[0].crops
@@ -53,8 +53,8 @@ def test_the_index_is_flat_and_labelled(tree: Path) -> None:
         assert (window.permute(0, 2, 3, 1).numpy() == real[start : start + 8]).all()
 
 
-def test_short_windows_are_padded_on_request(tree: Path) -> None:
-    dataset = DeepfakeWindowDataset(tree, "train", short="pad")
+def test_short_windows_are_padded_on_request(tree: Path, stored: Stored) -> None:
+    dataset = DeepfakeWindowDataset(stored(tree), "train", short="pad")
     assert len(dataset) == 7
     (short,) = (s for s in map(dataset.sample, range(7)) if not s.mask.all())
     assert short.mask.tolist() == [True] * 5 + [False] * 3
@@ -62,8 +62,8 @@ def test_short_windows_are_padded_on_request(tree: Path) -> None:
     assert short.clip_label == 0
 
 
-def test_frames_are_labelled_by_the_known_segments(processed: Path) -> None:
-    dataset = DeepfakeWindowDataset(processed, "test")
+def test_frames_are_labelled_by_the_known_segments(processed: Path, stored: Stored) -> None:
+    dataset = DeepfakeWindowDataset(stored(processed), "test")
     samples = [dataset.sample(k) for k in range(len(dataset))]
     assert all(not s.frame_labels.any() for s in samples if s.clip_label == 0)
     fakes = [s.frame_labels.tolist() for s in samples if s.clip_label == 1]
@@ -73,12 +73,12 @@ def test_frames_are_labelled_by_the_known_segments(processed: Path) -> None:
     assert fakes[2] == [0] * 8
 
 
-def test_a_fake_without_known_segments_is_fake_throughout(tree: Path) -> None:
-    assert DeepfakeWindowDataset(tree, "train").sample(3).frame_labels.all()
+def test_a_fake_without_known_segments_is_fake_throughout(tree: Path, stored: Stored) -> None:
+    assert DeepfakeWindowDataset(stored(tree), "train").sample(3).frame_labels.all()
 
 
-def test_loaders_batch_and_shuffle(tree: Path) -> None:
-    loaders = create_dataloaders(tree, batch_size=4, num_workers=2)
+def test_loaders_batch_and_shuffle(tree: Path, stored: Stored) -> None:
+    loaders = create_dataloaders(stored(tree), batch_size=4, num_workers=2)
     assert loaders.train is not None
     assert loaders.val is loaders.test is None
     batches = list(loaders.train)
@@ -114,8 +114,10 @@ def test_bad_trees_are_named(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("augment", ["flip", "strong"])
-def test_every_real_window_is_met_by_a_fake_of_it(processed: Path, augment: str) -> None:
-    dataset = DeepfakeWindowDataset(processed, "train")
+def test_every_real_window_is_met_by_a_fake_of_it(
+    processed: Path, stored: Stored, augment: str
+) -> None:
+    dataset = DeepfakeWindowDataset(stored(processed), "train")
     forger = Forger(["self-blending", "face swap"])
     windows = TrainingWindows(dataset, augment, 48 if augment == "strong" else 0, forger=forger)
     reals = [k for k, label in enumerate(dataset.labels) if not label]
@@ -165,7 +167,9 @@ def test_the_map_of_a_fake_shows_where_it_differs(processed: Path) -> None:
         assert torch.allclose(seen, fake.cells, atol=0.1)
 
 
-def test_true_fakes_stand_beside_their_recording_or_a_real_one(tmp_path: Path) -> None:
+def test_true_fakes_stand_beside_their_recording_or_a_real_one(
+    tmp_path: Path, stored: Stored
+) -> None:
     """One fake of recording a; one of nobody's, which may be borrowed; one without its window."""
     records = []
     for seed, (name, label, source, frames) in enumerate(
@@ -176,7 +180,7 @@ def test_true_fakes_stand_beside_their_recording_or_a_real_one(tmp_path: Path) -
         pt_file.write(path, random_video([frames], seed))
         records.append(VideoRecord(path, label, category, (), source, name if label else None))
     write_table(tmp_path / "videos.jsonl", records)
-    dataset = DeepfakeWindowDataset(tmp_path, "train")
+    dataset = DeepfakeWindowDataset(stored(tmp_path), "train")
     assert dataset.labels == [1] * 9 + [0] * 2
     reals = {"a": dataset.sample(9), "b": dataset.sample(10)}
     windows = TrainingWindows(dataset, "none", forger=Forger(["self-blending"]), true_fakes=1.0)
@@ -198,7 +202,7 @@ def test_true_fakes_stand_beside_their_recording_or_a_real_one(tmp_path: Path) -
     assert kinds == {True, False}
 
 
-def test_a_swap_takes_the_face_of_another_person(tmp_path: Path) -> None:
+def test_a_swap_takes_the_face_of_another_person(tmp_path: Path, stored: Stored) -> None:
     """Two recordings of Ann; one of nobody known, whose footage is hers; and a stranger's."""
     folder, records = tmp_path / "train" / "real", []
     for seed, (name, people, footage) in enumerate(
@@ -209,7 +213,7 @@ def test_a_swap_takes_the_face_of_another_person(tmp_path: Path) -> None:
         records.append(VideoRecord(path, 0, "real", people, name, footage=footage))
     write_table(tmp_path / "videos.jsonl", records)
     pt_file.write(tmp_path / "train" / "fake" / "e.pt", random_video([8], 9))
-    dataset = DeepfakeWindowDataset(tmp_path, "train")
+    dataset = DeepfakeWindowDataset(stored(tmp_path), "train")
     assert dataset.labels == [1, 0, 0, 0, 0]
     assert dataset.people == [-1, 0, 0, 0, 1]
     taken = []
@@ -266,12 +270,13 @@ def test_faces_that_were_not_kept_cannot_be_chosen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("faces", "windows"), [(None, 3), ("all", 3), ("largest", 2), (1, 2)])
 def test_a_dataset_holds_the_faces_that_are_asked_for(
-    tmp_path: Path, faces: str | int | None, windows: int
+    tmp_path: Path, stored: Stored, faces: str | int | None, windows: int
 ) -> None:
     for category in ("real", "fake"):
         crowd(tmp_path / "train" / category / "x.pt")
+    tree = stored(tmp_path)
     for _ in range(2):  # read, and by the manifest
-        dataset = DeepfakeWindowDataset(tmp_path, "train", "pad", faces)
+        dataset = DeepfakeWindowDataset(tree, "train", "pad", faces)
         assert len(dataset) == 2 * windows
         for index in range(len(dataset)):
             dataset.sample(index)

@@ -83,7 +83,7 @@ def check(line: str, where: str) -> None:
     elif "/" in word:
         assert (ROOT / word).stat().st_mode & 0o100, where
     else:
-        assert program in ("python", "sha256sum"), where
+        assert program in ("aws", "python", "sha256sum"), where
 
 
 def check_verb(words: list[str], where: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 from conftest import random_video
 
 from unmask.data import pt_file
-from unmask.data.manifest import MANIFEST, Entry, read_entries
+from unmask.data.entry import Entry
+from unmask.data.manifest import MANIFEST, read_entries
 from unmask.errors import StoreError
 from unmask.face_spec import FaceSpec
 from unmask.training.dataset import DeepfakeWindowDataset

@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import MakeClip, Unmask, random_video
+import torch
+from conftest import MakeClip, Unmask, pack, random_video
 
-from unmask import storage
+from unmask import DeepfakeWindowDataset, create_dataloaders, storage
 from unmask.corpora import VideoRecord, read_table, write_table
 from unmask.data import pt_file
 from unmask.data.preprocessor import VideoPreprocessor
@@ -408,11 +409,32 @@ def test_workers_fetch_and_publish(bucket: str, tmp_path: Path, clip: Path, bund
     assert detector.predict(f"{bucket}/out/b.pt").verdict != "failed"
 
 
-def test_verbs_that_read_this_machine_only_say_so(unmask: Unmask) -> None:
-    for verb in (("synth", "s3://b/a", "out"), ("evaluate", "s3://b/a"), ("train", "s3://b/a")):
-        done = unmask(*verb)
-        assert done.returncode == 2
-        assert "is an address: name a path of this machine" in done.stderr
+def test_a_verb_that_reads_this_machine_only_says_so(unmask: Unmask) -> None:
+    done = unmask("synth", "s3://b/a", "out")
+    assert done.returncode == 2
+    assert "is an address: name a path of this machine" in done.stderr
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_windows_come_out_of_shards_without_fetching_these(
+    root: str, workers: int, tmp_path: Path, cache: Path
+) -> None:
+    tree = tmp_path / "tree"
+    for number, category in enumerate(("real", "fake")):
+        pt_file.write(tree / "train" / category / "a.pt", random_video([20], number))
+    dataset = DeepfakeWindowDataset(tree, "train")
+    expected = [dataset[k][0] for k in range(len(dataset))]
+    for path in pack(tree).glob("*.*"):
+        put(f"{root}/{path.name}", path.read_bytes())
+    if root.startswith("memory:") and workers:
+        pytest.skip("memory is not shared with workers that are started anew")
+    loaders = create_dataloaders(root, 1, workers)
+    assert loaders.train is not None
+    found = torch.cat([window for window, _ in loaders.train])
+    assert sorted(map(torch.sum, found)) == sorted(map(torch.sum, expected))
+    assert {path.suffix for path in cache.rglob("*") if path.is_file()} <= {".json", "", ".lock"}
+    with pytest.raises(CorpusError, match="no such folder"):
+        DeepfakeWindowDataset(root, "val")
 
 
 def test_results_that_could_not_be_written_are_kept(

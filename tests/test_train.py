@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import TINY, random_video
+from conftest import TINY, Stored, random_video
 from servers import use_hub
 from torch.testing import assert_close
 
@@ -112,10 +112,11 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resumed_is_as_if_never_interrupted(
-    run: Path, processed: Path, tmp_path: Path, workers: int
+    run: Path, processed: Path, stored: Stored, tmp_path: Path, workers: int
 ) -> None:
-    train(processed, tmp_path, config(epochs=1, workers=workers))
-    train(processed, tmp_path, config(workers=workers), resume=True)
+    data = stored(processed)
+    train(data, tmp_path, config(epochs=1, workers=workers))
+    train(data, tmp_path, config(workers=workers), resume=True)
     assert active_children() == []  # they ignore signals: left over, they would keep us from ending
     one, other = (weights(folder / "model_epoch_3.pth") for folder in (run, tmp_path))
     assert all(torch.equal(one[key], other[key]) for key in one)

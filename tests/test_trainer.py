@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CORES, TINY, random_video
+from conftest import CORES, TINY, Stored, random_video
 from test_train import SETTINGS, config, weights
 
 from unmask.data import pt_file
@@ -84,17 +84,21 @@ def test_killed_and_resumed_is_as_if_never_interrupted(
     assert not list(tmp_path.glob("unfinished*"))
 
 
-def test_sigterm_finishes_the_step_and_saves(lab: Path, processed: Path, tmp_path: Path) -> None:
+def test_sigterm_finishes_the_step_and_saves(
+    lab: Path, processed: Path, stored: Stored, tmp_path: Path
+) -> None:
+    data = stored(processed)
+
     def stop(progress: Progress) -> None:
         if (progress.epoch, progress.windows) == (2, 6):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(StoppedError, match="--resume") as caught:
-        train(processed, tmp_path, config(**LAB), on_step=stop)
+        train(data, tmp_path, config(**LAB), on_step=stop)
     assert caught.value.exit_code == 128 + signal.SIGTERM
     assert (tmp_path / "unfinished_epoch_2.pth").exists()
     seen: list[tuple[int, int]] = []
-    train(processed, tmp_path, config(**LAB), resume=True,
+    train(data, tmp_path, config(**LAB), resume=True,
           on_step=lambda p: seen.append((p.epoch, p.windows)))  # fmt: skip
     assert seen[0] == (2, 10)  # after 6 windows it was told, after 8 the step was whole
     assert same(lab, tmp_path)
@@ -219,8 +223,8 @@ def test_only_the_last_checkpoints_are_kept(lab: Path, processed: Path, tmp_path
 def test_two_processes_learn_what_one_learns_with_twice_the_batch(
     processed: Path, tmp_path: Path
 ) -> None:
-    # No batch norm in the CNN: on CPUs its statistics are each process's own. No dropout: it
-    # falls elsewhere.
+    # No batch norm in the CNN (test_processes has them): rounding would grow in it from step to
+    # step. No dropout: it falls elsewhere.
     parts = {"backbone": "test_convnext", "gru_dropout": 0.0, "head_dropout": 0.0}
     shared: dict[str, Any] = {"lr": 1e-3, "epochs": 2, "precision": "float32"}
     model = replace(TINY, **parts)  # type: ignore[arg-type]
@@ -237,11 +241,12 @@ def test_two_processes_learn_what_one_learns_with_twice_the_batch(
 
 class TestFeatureCache:
     @pytest.mark.usefixtures("two_threads")
-    def test_it_changes_nothing(self, processed: Path, tmp_path: Path) -> None:
+    def test_it_changes_nothing(self, processed: Path, stored: Stored, tmp_path: Path) -> None:
+        data = stored(processed)
         frozen = config(freeze_cnn=True, augment="none", precision="float32")
 
         def trained(out: Path | None) -> tuple[Epoch, ...]:
-            with closing(Run(processed, frozen, ALONE, out)) as run:
+            with closing(Run(data, frozen, ALONE, out)) as run:
                 for number in (1, 2):
                     loss, val = run.train_epoch([], lambda progress: None), run.validate()
                     run.end_epoch(Epoch(number, loss, val.loss, val.accuracy, val.auc, 0.0))

@@ -8,7 +8,7 @@ from unmask.cli import options
 
 
 @click.command(short_help="A model or scores -> metrics, a report.")
-@click.argument("source", metavar="PROCESSED|CORPUS|SCORES", type=options.LocalPath())
+@click.argument("source", metavar="PROCESSED|CORPUS|SCORES", type=click.Path())
 @click.option("--model", metavar="NAME|FOLDER|FILE.pth", help="Needed unless there are scores.")
 @click.option("--split", default="test", show_default=True, help="'all' takes a whole corpus.")
 @click.option("--out", default="evaluation", show_default=True, type=click.Path())

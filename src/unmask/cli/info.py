@@ -58,6 +58,8 @@ def _describe(name: str) -> dict[str, Any] | str:
     from unmask.models import find_model, shipped_models
     from unmask.video.reader import Video
 
+    if (tree := _describe_tree(name)) is not None:
+        return tree
     path = find_model(name) if name in shipped_models() else Path(name)
     if path.suffix == pt_file.SUFFIX:
         return _describe_faces(path)
@@ -65,6 +67,35 @@ def _describe(name: str) -> dict[str, Any] | str:
         return _describe_model(path)
     with Video(path) as opened:
         return asdict(opened.info)
+
+
+def _describe_tree(name: str) -> dict[str, Any] | None:
+    """What a folder, or an address, of `.pt` files or shards holds; None if it is none."""
+    from collections import Counter
+
+    from unmask.corpora import SPLITS
+    from unmask.data import shards
+    from unmask.data.index import find_processed, holds_faces
+    from unmask.data.manifest import read_entries
+    from unmask.errors import StoreError
+
+    root = shards.tree_path(name)
+    splits = [split for split in SPLITS if holds_faces(root, split)]
+    if not splits:
+        return None
+    about: dict[str, Any] = {"shards": len({m.shard for m in shards.members(root).values()})}
+    broken: list[str] = []
+    for split in splits:
+        records = find_processed(root, split)
+        entries = read_entries(root, [record.path for record in records])
+        broken += [str(entry) for entry in entries.values() if isinstance(entry, StoreError)]
+        known = [entry for entry in entries.values() if not isinstance(entry, StoreError)]
+        about[split] = {
+            "videos": Counter(record.category for record in records),
+            "faces": sum(sum(entry.faces) for entry in known),
+        }
+        about["made_with"] = asdict(known[0].spec) if known else None
+    return {**about, "broken": broken}
 
 
 def _describe_faces(path: Path) -> dict[str, Any]:

@@ -36,6 +36,12 @@ log = logging.getLogger("unmask")
     help="Whose faces are kept; whose count is for the model to say.",
 )
 @click.option("--exact", is_flag=True, help="Search every sample, smooth no box: as the design.")
+@click.option(
+    "--shards",
+    "pack",
+    metavar="SIZE",
+    help="Pack the .pt files into tars of about this size, e.g. 1G, each with an index.",
+)
 @options.allow
 @options.timeout
 @options.device
@@ -47,6 +53,7 @@ def preprocess(
     target: str,
     engine: "Engine",
     shard: str,
+    pack: str | None,
     timeout: float,
     device: str,
     **how: Any,
@@ -66,6 +73,7 @@ def preprocess(
     from unmask.engine import Shard
     from unmask.video.reader import Limits
 
+    size = None if pack is None else storage.parse_size(pack, "--shards")
     where, limits = str(pick_device(device)), Limits(timeout=timeout)
     preprocessor = VideoPreprocessor(**how, device=where, limits=limits)
     if not storage.is_folder(source):
@@ -78,7 +86,7 @@ def preprocess(
         click.echo(f"{out}: {count} faces in {video.sampled} sampled frames")
         return 0
     meter = Meter("preprocess", quiet)
-    report = preprocess_tree(source, target, preprocessor, engine, meter, Shard.parse(shard))
+    report = preprocess_tree(source, target, preprocessor, engine, meter, Shard.parse(shard), size)
     for error in report.failed:
         log.error("failed: %s", error)
     for path in report.faceless:

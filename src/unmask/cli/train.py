@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Faces -> a model.")
-@click.argument("processed", type=options.LocalPath())
+@click.argument("processed", type=click.Path())
 @click.option("--out", default="checkpoints", show_default=True, type=click.Path())
 @click.option(
     "--preset",

@@ -13,34 +13,14 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le
 
 from unmask.atomic import write_text
-from unmask.data import pt_file
+from unmask.data import pt_file, shards
+from unmask.data.entry import Entry
 from unmask.documents import STRICT, read_json, to_json
 from unmask.errors import FileError, StoreError
 from unmask.face_spec import FaceSpec
 
 MANIFEST = "manifest.json"
 _Count = Annotated[int, Ge(0), Le(10**7)]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What is known of a `.pt` file.
-
-    Attributes:
-        spec: how it was made.
-        faces: of each of its tracks, how many.
-        frames: how many frames have a face.
-    """
-
-    spec: FaceSpec
-    faces: tuple[int, ...]
-    frames: int
-
-    def chosen(self, faces: str | int | None) -> tuple[int, ...]:
-        """Of each track that is left by `choose_faces`, how many faces it has."""
-        if faces == "largest" and self.faces:
-            return (self.frames,)
-        return self.faces[: int(faces)] if faces not in (None, "all", "largest") else self.faces
 
 
 @dataclass(frozen=True)
@@ -68,15 +48,18 @@ class _Manifest:
 def read_entries(root: str | Path, paths: Iterable[Path]) -> dict[Path, Entry | StoreError]:
     """What is known of `.pt` files below `root`, in their order; an error for those unreadable.
 
-    Files that the manifest does not know as they are now are read; the manifest is then written
-    again, where that is possible.
+    Of files in shards their index says it. Others that the manifest does not know as they are now
+    are read; the manifest is then written again, where that is possible.
     """
-    root = Path(root)
+    root, packed = Path(root), shards.members(Path(root))
     known = _read(root / MANIFEST)
     found: dict[Path, Entry | StoreError] = {}
     fresh = False
     for path in paths:
         name = path.relative_to(root).as_posix()
+        if name in packed and not path.is_file():
+            found[path] = _packed(packed[name])
+            continue
         try:
             state = path.stat()
         except OSError as error:
@@ -89,15 +72,21 @@ def read_entries(root: str | Path, paths: Iterable[Path]) -> dict[Path, Entry | 
             except StoreError as error:
                 found[path] = error
                 continue
-            frames = {float(time) for track in video.tracks for time in track.times}
-            entry = Entry(video.spec, tuple(map(len, video.tracks)), len(frames))
-            row = known[name] = _Row(state.st_size, state.st_mtime_ns, entry)
+            row = known[name] = _Row(state.st_size, state.st_mtime_ns, Entry.of(video))
             fresh = True
         found[path] = row.entry
     if fresh:
         with suppress(FileError):  # a tree that may only be read
             _write(root / MANIFEST, known)
     return found
+
+
+def _packed(member: shards.Member) -> Entry | StoreError:
+    try:
+        member.check()
+    except StoreError as error:
+        return error
+    return member.entry
 
 
 def _read(path: Path) -> dict[str, _Row]:

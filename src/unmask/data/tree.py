@@ -10,10 +10,11 @@ from typing import NamedTuple
 from unmask import storage
 from unmask.corpora import TABLE, read_table, write_table
 from unmask.data import pt_file
+from unmask.data.packing import Packer
 from unmask.data.preprocessor import VideoPreprocessor
 from unmask.documents import read_json, to_json
 from unmask.engine import HERE, WHOLE, Engine, Progress, Shard, run, silent
-from unmask.errors import CorpusError, FileError, UnmaskError, VideoError
+from unmask.errors import CorpusError, FileError, UnmaskError, UsageError, VideoError
 from unmask.face_spec import FaceSpec
 from unmask.storage import Place
 from unmask.video.reader import VIDEO_SUFFIXES, find_videos
@@ -50,6 +51,7 @@ def preprocess_tree(
     engine: Engine = HERE,
     on_progress: Progress = silent,
     shard: Shard = WHOLE,
+    pack: int | None = None,
 ) -> TreeReport:
     """Turn a tree of videos into the same tree of `.pt` files.
 
@@ -64,11 +66,15 @@ def preprocess_tree(
         engine: where.
         on_progress: called after each video.
         shard: the part of the videos that is done; the others may be done at the same time.
+        pack: bytes of `.pt` files after which they are packed into a tar (see
+            unmask.data.packing), in a tree <split>/<category>/<video>; None leaves them as they
+            are.
 
     Raises:
         CorpusError: `source` is no folder, or holds no videos; or `target` is remote and was made
             with other settings.
         StorageError: an address cannot be read or written.
+        UsageError: files are to be packed at an address.
     """
     source, target = storage.as_path(source) or source, storage.as_path(target) or target
     names = _outputs(_videos(source))
@@ -79,9 +85,13 @@ def preprocess_tree(
     }
     outputs = dict(shard.of(list(outputs.items())))
     todo = [_Job(video, out) for video, out in outputs.items() if not is_done(out)]
+    packer = None if pack is None else _packer(target, outputs, pack, preprocessor.spec, shard)
     pending = {job.out for job in todo}
     report = TreeReport([], [out for out in outputs.values() if out not in pending], [], [])
     on_progress(len(report.skipped), len(outputs), 0)
+    if packer:
+        for out in report.skipped:
+            packer.settle(Path(out))
     outcomes = run(
         partial(_save, preprocessor), todo, engine,
         timeout=preprocessor.limits.patience, name=lambda job: job.video,
@@ -96,8 +106,21 @@ def preprocess_tree(
             report.failed.append(VideoError(video, str(outcome.error)))
         if outcome.result == 0:
             report.faceless.append(video)
+        if packer:
+            packer.settle(Path(out))
         on_progress(finished, len(outputs), len(report.failed))
+    if packer:
+        packer.finish()
     return report
+
+
+def _packer(
+    target: Place, outputs: dict[Place, Place], size: int, spec: FaceSpec, shard: Shard
+) -> Packer:
+    if storage.is_remote(target):
+        raise UsageError("shards are written to a folder of this machine: copy them from there")
+    part = "" if shard == WHOLE else f"-{shard.number}of{shard.count}"
+    return Packer(Path(target), [Path(out) for out in outputs.values()], size, spec, part)
 
 
 def _videos(source: Place) -> list[str]:

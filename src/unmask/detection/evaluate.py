@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from unmask.corpora import VideoRecord, related
+from unmask.data.index import holds_faces
+from unmask.data.shards import tree_path
 from unmask.detection.batch import Judge
 from unmask.detection.calibrate import fit_calibration
 from unmask.detection.card import model_card
@@ -89,7 +91,7 @@ def evaluate(
     """Judge a split of a preprocessed tree or of a corpus with a model, or take a file of scores.
 
     Args:
-        source: the tree, the corpus, or the file.
+        source: the tree (also the address of one in shards), the corpus, or the file.
         model: see find_model; None for a file of scores.
         out: folder for the metrics, predictions, plots and the report.
         options: see EvaluateOptions.
@@ -101,7 +103,7 @@ def evaluate(
         ModelError: the model cannot be loaded.
     """
     # Whatever can be wrong is found before the videos are judged, which may take hours.
-    corruptions = _checked(Path(source), model, options)
+    corruptions = _checked(tree_path(source), model, options)
     others = None if options.against is None else read_scores(options.against)
     if model is None:
         return _report_scores(source, out, options, others)
@@ -156,7 +158,7 @@ def score_corrupted(
     Raises:
         UsageError, CorpusError, ModelError: see evaluate.
     """
-    corruptions = _checked(Path(source), model, options)
+    corruptions = _checked(tree_path(source), model, options)
     if not corruptions or options.fit:
         raise UsageError("--shard takes --corrupt, whose corruptions it shares out, and no --fit")
     assert model is not None
@@ -204,7 +206,7 @@ def _checked(source: Path, model: object, options: EvaluateOptions) -> list[Corr
     if options.protocol is not None:
         find_protocol(options.protocol)
     corruptions = grid(options.corrupt) if options.corrupt else []
-    if corruptions and (model is None or any((source / options.split).glob("*/*.pt"))):
+    if corruptions and (model is None or holds_faces(source, options.split)):
         raise UsageError("--corrupt takes videos and a model: no scores, and no .pt files")
     return corruptions
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from unmask.atomic import write_text
 from unmask.corpora import VideoRecord, read_corpus
 from unmask.data import pt_file
-from unmask.data.index import find_processed
+from unmask.data.index import find_processed, holds_faces
 from unmask.detection.batch import Judge, predictions
 from unmask.detection.detector import Detector
 from unmask.detection.prediction import Prediction
@@ -38,9 +38,9 @@ def labelled_videos(root: str | Path, split: str = "test") -> list[VideoRecord]:
     Raises:
         CorpusError: it is neither, or has no such split.
     """
-    root = Path(root)
-    if any((root / split).glob(f"*/*{pt_file.SUFFIX}")):
+    if holds_faces(root, split):
         return find_processed(root, split)
+    root = Path(root)
     records = [r for r in read_corpus(root) if split in ("all", r.split)]
     if not records:
         raise CorpusError(root, f"has no {split} split; --split all takes every video")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from unmask.errors import ModelError, UsageError
+from unmask.models.shared_norm import SHARED
 
 # Weights that install as a package: timm name -> (module, class with get_model_file_path).
 # The tensors are Google's, in the order of timm's tf_ variant.
@@ -142,12 +143,17 @@ def folded(backbone: nn.Module) -> nn.Module:
     return copy if same else backbone
 
 
-def synchronised(backbone: nn.Module) -> nn.Module:
+def synchronised(backbone: nn.Module, device: str = "cuda") -> nn.Module:
     """The same backbone, its batch norms taking their statistics over all processes.
 
     The parameters stay the same objects. torch's own converter would drop the activations that
-    timm keeps inside its batch norms.
+    timm keeps inside its batch norms, and what it makes does not run on CPUs.
     """
+    if device == "cpu":
+        for module in backbone.modules():
+            if type(module) in SHARED:
+                module.__class__ = SHARED[type(module)]
+        return backbone
     converted = convert_sync_batchnorm(backbone)
     assert isinstance(converted, nn.Module)
     return converted

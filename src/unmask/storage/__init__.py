@@ -4,8 +4,9 @@ Knows nothing of video. A place is a path, or an address with a scheme (`s3://bu
 """
 
 from unmask.storage.address import Place, allow, as_path, is_remote, join, name_of, shown
+from unmask.storage.cache import parse_size
 from unmask.storage.listing import exists, files_in, is_folder, is_pattern, matching, state
-from unmask.storage.transfer import Mirror, fetched, published
+from unmask.storage.transfer import Mirror, fetched, published, read_range
 
 __all__ = [
     "Mirror",
@@ -21,7 +22,9 @@ __all__ = [
     "join",
     "matching",
     "name_of",
+    "parse_size",
     "published",
+    "read_range",
     "shown",
     "state",
 ]

@@ -20,6 +20,18 @@ _SIZE = re.compile(r"(\d+)([KMGT]?)", re.IGNORECASE)
 _FOLDER, _MOST = "UNMASK_CACHE", "UNMASK_CACHE_SIZE"
 
 
+def parse_size(text: str, what: str) -> int:
+    """Bytes of "500M" or "10G".
+
+    Raises:
+        UsageError: it is no size; `what` is named.
+    """
+    size = _SIZE.fullmatch(text)
+    if not size:
+        raise UsageError(f"{what} should be a size like 500M or 10G, not {text!r}")
+    return int(size[1]) << 10 * " KMGT".index(size[2].upper() or " ")
+
+
 class Cache:
     """Folders of files that are held while they are used, and may go when they are not.
 
@@ -40,12 +52,9 @@ class Cache:
         Raises:
             UsageError: that is no size.
         """
-        text = os.environ.get(_MOST) or "10G"
-        size = _SIZE.fullmatch(text)
-        if not size:
-            raise UsageError(f"{_MOST} should be a size like 500M or 10G, not {text!r}")
+        most = parse_size(os.environ.get(_MOST) or "10G", _MOST)
         root = Path(os.environ.get(_FOLDER) or "~/.cache/unmask/files").expanduser()
-        return cls(root, int(size[1]) << 10 * " KMGT".index(size[2].upper() or " "))
+        return cls(root, most)
 
     @contextmanager
     def holding(self, key: str, size: int) -> Iterator[Path]:

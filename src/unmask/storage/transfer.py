@@ -138,6 +138,20 @@ def upload(file: Path, address: str) -> None:
         files.mv(temporary, remote)
 
 
+def read_range(address: str, start: int, stop: int) -> bytes:
+    """Some bytes of a file, without the others.
+
+    Raises:
+        StorageError: they cannot be read, or it has not so many.
+    """
+    files, remote = opened(address)
+    with told(address, "read"):
+        data = bytes(files.cat_file(remote, start=start, end=stop))
+    if len(data) != stop - start:
+        fail(address, f"ends before byte {stop}")
+    return data
+
+
 class Mirror:
     """A local file, or folder of files, that grows, and its copy at an address.
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from unmask.corpora import VideoRecord, related
-from unmask.data import pt_file
+from unmask.data import pt_file, shards
 from unmask.data.choice import choose_faces
-from unmask.data.index import find_processed
+from unmask.data.index import find_processed, has_split
 from unmask.data.manifest import read_entries
 from unmask.data.pt_file import ProcessedVideo, track_windows
 from unmask.data.windows import Window
@@ -67,7 +67,8 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
     Real is 0.0 (Celeb-real, YouTube-real, real), fake 1.0 (Celeb-synthesis, fake).
 
     Args:
-        root_dir: the preprocessed tree, `<split>/<category>/*.pt`.
+        root_dir: the preprocessed tree, `<split>/<category>/*.pt`, or one in shards; of those
+            the address does, too (see unmask.storage).
         split: "train", "val" or "test".
         short: what becomes of windows of fewer than sequence_length faces: "drop" leaves them
             out, "pad" keeps them under a mask.
@@ -91,13 +92,13 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         if short not in ("drop", "pad"):
             raise UsageError(f"short must be 'drop' or 'pad', not {short!r}")
-        self._root = Path(root_dir)
+        self._root = shards.tree_path(root_dir)
         self._faces = faces
         self.broken: list[StoreError] = []
         self._rows: list[tuple[VideoRecord, int]] = []
         specs: dict[FaceSpec, Path] = {}
         records = find_processed(root_dir, split)
-        entries = read_entries(root_dir, (record.path for record in records))
+        entries = read_entries(self._root, (record.path for record in records))
         for record, entry in zip(records, entries.values(), strict=True):
             if isinstance(entry, StoreError):
                 self.broken.append(entry)
@@ -106,7 +107,7 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
             for number, (_, window) in enumerate(track_windows(entry.chosen(faces), entry.spec)):
                 if short == "pad" or window.mask.all():
                     self._rows.append((record, number))
-        folder = Path(root_dir) / split
+        folder = self._root / split
         if len(specs) > 1:
             one, other, *_ = specs
             raise CorpusError(
@@ -229,7 +230,8 @@ class DeepfakeWindowDataset(Dataset[tuple[Tensor, Tensor]]):
         video = self._read(record)
         if number >= len(video.windows):
             raise StoreError(
-                record.path, "holds fewer windows than manifest.json says; remove that"
+                record.path,
+                "holds fewer windows than manifest.json, or its shard's index, says; remove that",
             )
         return video, *video.windows[number]
 
@@ -252,7 +254,7 @@ def create_dataloaders(
     """Loaders of (windows (B, T, 3, S, S) uint8, labels (B,) float32); train is shuffled."""
     loaders: list[DataLoader[tuple[Tensor, Tensor]] | None] = []
     for split in Loaders._fields:
-        if not (Path(data_dir) / split).is_dir():
+        if not has_split(data_dir, split):
             loaders.append(None)
             continue
         dataset = DeepfakeWindowDataset(data_dir, split, short)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from unmask.data.shards import tree_path
 from unmask.training.config import RunConfig, make_config
 from unmask.training.distributed import process_group
 from unmask.training.run import Progress, Run
@@ -53,7 +54,7 @@ def dry_run(data: str | Path, config: RunConfig | None = None, device: str = "au
     """
     with (
         process_group(device) as group,
-        closing(Run(Path(data), config or make_config(), group)) as run,
+        closing(Run(tree_path(data), config or make_config(), group)) as run,
     ):
         times = [time.monotonic()]
 

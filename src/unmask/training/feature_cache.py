@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from unmask.atomic import save_safetensors
-from unmask.data import pt_file
+from unmask.data import pt_file, shards
 from unmask.data.choice import choose_faces
 from unmask.data.pt_file import ProcessedVideo
 from unmask.data.windows import Window
@@ -92,7 +92,7 @@ class FeatureCache:
         try:
             with safe_open(self._file(path), "pt") as file:
                 rows = file.get_slice("features")
-                if file.metadata() == {"made_from": _stamp(path)}:
+                if file.metadata() == {"made_from": shards.stamp(path)}:
                     part: Tensor = rows[int(mirrored), first + window.start : first + window.stop]
                     return part.float()
         except (OSError, SafetensorError) as error:
@@ -110,12 +110,14 @@ class FeatureCache:
                 made_from = file.metadata()
         except (OSError, SafetensorError):
             return False
-        return bool(variants >= 1 + self._mirrored) and made_from == {"made_from": _stamp(path)}
+        return bool(variants >= 1 + self._mirrored) and made_from == {
+            "made_from": shards.stamp(path)
+        }
 
     @torch.inference_mode()
     def encode(self, path: Path, net: DeepfakeNet, precision: str) -> None:
         """Encode the faces of a file, and keep their features."""
-        device, stamp = net.mean.device, _stamp(path)
+        device, stamp = net.mean.device, shards.stamp(path)
         video = choose_faces(pt_file.read(path), self._faces, path)
         crops = [torch.from_numpy(track.crops) for track in video.tracks]
         faces = torch.cat(crops).permute(0, 3, 1, 2)
@@ -146,11 +148,6 @@ class _Encode:
         net = DeepfakeNet(self.config)
         net.load_state_dict(load_file(self.weights))
         return net.eval()
-
-
-def _stamp(path: Path) -> str:
-    status = path.stat()
-    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _digest(net: DeepfakeNet, precision: str, faces: str | int) -> str:

@@ -88,8 +88,8 @@ class Learner:
         else:
             self._schedule = ReduceLROnPlateau(self.optimizer, factor=0.5, patience=2)
         self._average = Average(net, settings.ema) if settings.ema else None
-        if group.world > 1 and group.device.type == "cuda":
-            net.cnn = synchronised(net.cnn)
+        if group.world > 1:
+            net.cnn = synchronised(net.cnn, group.device.type)
         if settings.compile:
             net.cnn.compile()
         self._model: nn.Module = net if group.world == 1 else DistributedDataParallel(net)

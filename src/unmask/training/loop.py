@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from unmask.data.shards import tree_path
 from unmask.engine import HERE, Engine
 from unmask.errors import UsageError
 from unmask.evaluation import Report
@@ -43,7 +44,7 @@ def train(
     Started by torchrun, all processes train one network together.
 
     Args:
-        data: a preprocessed tree.
+        data: a preprocessed tree, or the address of one in shards.
         out: folder for the results.
         config: see make_config; None is the default preset.
         resume: go on where the run in `out` was when it was last saved; the numbers are those of
@@ -68,7 +69,7 @@ def train(
         raise UsageError(f"{out} holds a model: choose another folder")
     with (
         process_group(device) as group,
-        closing(Run(Path(data), config, group, out, last, engine)) as run,
+        closing(Run(tree_path(data), config, group, out, last, engine)) as run,
         collect_signals() as signals,
     ):
         while not is_finished(run.position.history, config.training):

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from annotated_types import Ge, Le
 
+from unmask.data import shards
 from unmask.data.pt_file.document import parse_document
 from unmask.data.pt_file.model import FORMAT, KEPT, ProcessedVideo, expect
+from unmask.data.pt_file.packed import load_packed
 from unmask.documents import check
 from unmask.errors import StoreError
 from unmask.face_spec import FaceSpec
@@ -31,14 +33,23 @@ class _Facts:
 
 
 def read(path: str | Path) -> ProcessedVideo:
-    """Read a `.pt` file. Faces stay on disk, mapped into memory, until they are used.
+    """Read a `.pt` file, or one in a shard (see unmask.data.shards).
+
+    Faces stay on disk, mapped into memory, until they are used; from an address the whole file is
+    fetched, but not its shard.
 
     Raises:
         StoreError: missing, not a file of tensors, unsafe to load, or of the wrong form.
+        CorpusError: the index of a shard cannot be used.
     """
     path = Path(path)
+    member = None if path.is_file() else shards.find(path)
+    data = None if member is None else member.read()
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if data is not None:
+            content = load_packed(data)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise StoreError(path, "no such file") from None
     except pickle.UnpicklingError:
