@@ -197,17 +197,20 @@ def overhead(clip: Path, rounds: int) -> dict[str, Any]:
         )
         assert predict.stdin is not None
         assert predict.stdout is not None
-        alone, drops = [], []
+        alone, drops, ends = [], [], []
         with served() as (server, _):
             for _ in range(rounds + 1):
                 predict.stdin.write(f"{long}\n")
                 alone.append(float(predict.stdout.readline().split()[0]))
                 began = time.perf_counter()
                 job = server.upload(content)
+                said = 0.0
                 with server.client.stream("GET", f"/api/jobs/{job}/events") as answer:
-                    for _ in answer.iter_lines():
-                        pass
-                drops.append(time.perf_counter() - began)
+                    for line in answer.iter_lines():
+                        if not said and '"evidence": "' in line:
+                            said = time.perf_counter() - began
+                drops.append(said)
+                ends.append(time.perf_counter() - began)
                 assert server.job(job)["status"] == "done"
         predict.communicate()
     pairs = [drop / one for drop, one in zip(drops[1:], alone[1:], strict=True)]
@@ -215,6 +218,7 @@ def overhead(clip: Path, rounds: int) -> dict[str, Any]:
         "rounds": rounds,
         "predict s": round(statistics.median(alone[1:]), 2),
         "drop to verdict s": round(statistics.median(drops[1:]), 2),
+        "drop to report s": round(statistics.median(ends[1:]), 2),
         "ratio": round(statistics.median(pairs), 2),
         "ratio range": [round(min(pairs), 2), round(max(pairs), 2)],
     }

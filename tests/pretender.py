@@ -64,7 +64,10 @@ def _judge(order: Order, pipe: Connection) -> Outcome | Failed:
     if said == "grow":
         hoard = bytearray(2**28)
         hoard[::4096] = b"x" * len(hoard[::4096])
-    while said in ("hang", "grow") or (said == "hold" and not Path(rest).exists()):
+    if said == "judged":
+        pipe.send(Progress("copies", 30, verdict="fake", evidence="moderate", confidence=0.9))
+    held = said in ("hold", "judged")
+    while said in ("hang", "grow") or (held and not Path(rest).exists()):
         time.sleep(0.01)
     if said == "fail":
         return Failed("no face found in 3 sampled frames")

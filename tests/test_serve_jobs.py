@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pretender import OUTCOME, clip_that, late, never_ready, often_killed
 from serving import ended, hand_in, server_process, serving, wait_for
 
 from unmask.detection.detector import Detector
+from unmask.detection.prediction import Prediction
 from unmask.errors import FileError, WorkerError
 from unmask.models import Bundle
 from unmask.serve import service, supervisor
@@ -240,10 +242,30 @@ def test_the_worker_judges_and_reports(bundle: Bundle, clip: Path, tmp_path: Pat
     assert found.model == "tiny"
     assert len(found.sha256) == 64
     assert (said[0].stage, said[-1].stage) == ("opening", "reporting")
+    known = (said[-1].verdict, said[-1].evidence, said[-1].confidence)
+    assert known == (found.verdict, found.evidence, found.confidence)
     page = (folder / PAGE).read_text()
     assert hostile not in page
     assert "&lt;script&gt;" in page
     assert hostile in (folder / RESULT).read_text()
+
+
+def test_the_verdict_is_said_before_copies_are_judged(
+    bundle: Bundle, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Progress] = []
+    detector = Detector(bundle, stability=True)
+    alone = Detector(bundle).predict(clip)
+
+    def tested(_: Detector, prediction: Prediction) -> Prediction:
+        assert (said[-1].stage, said[-1].verdict) == ("copies", prediction.verdict)
+        return replace(prediction, verdict="inconclusive")
+
+    monkeypatch.setattr("unmask.serve.worker.tested", tested)
+    found = judge(detector, Order(str(clip), tmp_path / "job", "x.mp4"), said.append)
+    assert isinstance(found, Outcome)
+    assert [p.verdict for p in said if p.verdict] == [alone.verdict, "inconclusive"]
+    assert found.verdict == "inconclusive"
 
 
 def test_the_worker_says_why_there_is_no_result(bundle: Bundle, tmp_path: Path) -> None:

@@ -75,6 +75,18 @@ def open_home(page: Page, client: httpx.Client) -> None:
     expect(page.locator("#home")).to_be_visible()
 
 
+def test_the_verdict_shows_while_copies_are_judged(
+    page: Page, client: httpx.Client, tmp_path: Path
+) -> None:
+    open_home(page, client)
+    choose(page, ("one.mp4", clip_that(f"judged {tmp_path / 'go'}")))
+    expect(row(page, "one.mp4")).to_contain_text(
+        "Judging altered copies · so far: Moderate evidence of manipulation · 30 frames"
+    )
+    (tmp_path / "go").touch()
+    expect(row(page, "one.mp4")).to_contain_text("Inconclusive")
+
+
 def test_a_video_is_judged_before_ones_eyes(
     page: Page, client: httpx.Client, tmp_path: Path
 ) -> None:

@@ -31,7 +31,7 @@ from unmask.serve.uploads import FIELD, Incoming, clean_name, receive
 
 log = logging.getLogger("unmask")
 _STATIC = FilePath(__file__).parent / "static"
-_EVERY = 0.25  # seconds between two looks at a job
+_EVERY = 0.1  # seconds between two looks at a job
 _ALIVE = 15.0  # seconds after which a stream of events says that it lives
 _MAX_JSON = 65536  # bytes
 _BODY: dict[str, Any] = {

@@ -63,6 +63,8 @@ class Progress:
         duration: of the video in seconds, if it says so.
         fps: frames looked at a second.
         left: seconds until all frames are looked at, if that can be told.
+        verdict, evidence, confidence: of the video alone (see Outcome) as soon as it is judged;
+            altered copies may still make it inconclusive.
     """
 
     stage: Stage
@@ -71,6 +73,9 @@ class Progress:
     duration: float | None = None
     fps: float = 0.0
     left: float | None = None
+    verdict: str | None = None
+    evidence: Evidence | None = None
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from unmask.detection.detector import Detector
+from unmask.detection.prediction import Prediction
 from unmask.detection.stability import tested
 from unmask.engine.worker import prepare
 from unmask.errors import InternalError, UnmaskError
 from unmask.models.bundle import sha256_of
-from unmask.serve.jobs import Outcome, Progress
+from unmask.serve.jobs import Outcome, Progress, Stage
 from unmask.serve.reporting import evidence, make_report
 from unmask.serve.settings import Settings
 from unmask.serve.supervisor import Failed, Order, Ready
@@ -87,9 +88,9 @@ def judge(detector: Detector, order: Order, say: Say) -> Outcome | Failed:
         return Failed(prediction.reason or "no reason is known")
     try:
         if detector.stability:
-            say(Progress("copies", watch.frames))
+            say(_judged("copies", prediction, watch.frames))
             prediction = tested(detector, prediction)
-        say(Progress("reporting", watch.frames))
+        say(_judged("reporting", prediction, watch.frames))
         checksum = sha256_of(Path(order.video))
         make_report(prediction, detector, order.folder, order.name)
     except UnmaskError as error:
@@ -108,3 +109,9 @@ def judge(detector: Detector, order: Order, say: Say) -> Outcome | Failed:
         prediction.model.sha256,
         checksum,
     )
+
+
+def _judged(stage: Stage, prediction: Prediction, frames: int) -> Progress:
+    """What is known while there is still something to do."""
+    found = (prediction.verdict, evidence(prediction), prediction.confidence)
+    return Progress(stage, frames, 0.0, None, 0.0, None, *found)

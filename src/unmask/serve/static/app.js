@@ -114,8 +114,9 @@ const headline = (job) => EVIDENCE[kindOf(job)][0];
 
 function stateOf(job) {
   if (job.status === "queued") return job.attempts ? "Waiting to be tried again" : "Waiting";
-  const { stage, frames, fps, left } = job.progress ?? { stage: "opening", frames: 0 };
+  const { stage, frames, fps, left, evidence } = job.progress ?? { stage: "opening", frames: 0 };
   const parts = [STAGES[stage]];
+  if (evidence) parts.push(`so far: ${EVIDENCE[evidence][0]}`);
   if (frames) parts.push(`${frames} frames`);
   if (stage === "scoring" && fps) parts.push(`${fps.toFixed(1)} frames/s`);
   if (stage === "scoring" && left !== null) parts.push(`about ${duration(left)} left`);
