@@ -2,21 +2,21 @@
 
     python benchmarks/engines.py CLIPS [--parts clips tasks] [--clips 40] [--rounds 5]
 
-`clips`: the smallest clips of a folder are preprocessed by one local worker, by two, and by two on
-Ray, with a thread each; the cluster is started before. `tasks`: tasks of 1 ms on two workers, how
-many a second, and how much memory the driver has after a tenth of them and at the end.
+`clips`: clips of a folder, drawn at random, are preprocessed by one local worker, by two, and by
+two on Ray, with a core each; the cluster is started before, the workers are not. `tasks`: tasks of
+1 ms on two workers, how many a second, and how much memory the driver has after a tenth of them and
+at the end.
 """
 
 import argparse
 import json
 import os
+import random
 import statistics
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
-
-import ray
 
 from unmask.data.preprocessor import VideoPreprocessor
 from unmask.data.tree import preprocess_tree
@@ -37,18 +37,20 @@ def nap(number: int) -> int:
     return number
 
 
-def clips(folder: Path, count: int, rounds: int) -> None:
-    smallest = sorted(find_videos(folder), key=lambda path: path.stat().st_size)[:count]
+def clips(folder: Path, count: int, rounds: int, seed: int) -> None:
+    drawn = random.Random(seed).sample(find_videos(folder), count)
     took: dict[str, list[float]] = {name: [] for name in ENGINES}
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "clips"
         source.mkdir()
-        for path in smallest:
+        for path in drawn:
             (source / path.name).symlink_to(path)
         for number in range(rounds):
             for engine, where in ENGINES.items():
-                # As many cores as workers, so that each has one thread.
-                os.cpu_count = partial(int, where.workers or 1)
+                # A core a worker: one alone would decode on a second.
+                cores = where.workers or 1
+                os.cpu_count = partial(int, cores)
+                os.sched_setaffinity(0, range(cores))
                 began = time.perf_counter()
                 out = Path(name) / f"{engine} {number}"
                 report = preprocess_tree(source, out, VideoPreprocessor(), where)
@@ -89,13 +91,16 @@ def main() -> None:
     )
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tasks", type=int, default=100_000)
     args = parser.parse_args()
+    import ray  # late: workers import this file, and on one machine they need no Ray
+
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     if "tasks" in args.parts:
         tasks(args.tasks)
     if "clips" in args.parts:
-        clips(args.folder, args.clips, args.rounds)
+        clips(args.folder, args.clips, args.rounds, args.seed)
 
 
 if __name__ == "__main__":
