@@ -113,5 +113,10 @@ def judge(detector: Detector, order: Order, say: Say) -> Outcome | Failed:
 
 def _judged(stage: Stage, prediction: Prediction, frames: int) -> Progress:
     """What is known while there is still something to do."""
-    found = (prediction.verdict, evidence(prediction), prediction.confidence)
-    return Progress(stage, frames, 0.0, None, 0.0, None, *found)
+    return Progress(
+        stage,
+        frames,
+        verdict=prediction.verdict,
+        evidence=evidence(prediction),
+        confidence=prediction.confidence,
+    )
