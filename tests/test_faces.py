@@ -9,6 +9,7 @@ from PIL import Image
 from unmask.data.preprocessor import VideoPreprocessor
 from unmask.errors import UsageError
 from unmask.faces import MTCNN, Face, FaceTrack, Sighting, Tracker, crop_face
+from unmask.faces.mtcnn import _suppress
 from unmask.video.reader import Frame, Video, find_videos
 
 CLIPS = Path(__file__).parents[2] / "shared" / "data"
@@ -109,7 +110,9 @@ def test_agrees_with_facenet_pytorch(detector: MTCNN) -> None:
             frames = [frame.rgb for frame in video.frames(0.5)][:3]
         for rgb, ours in zip(frames, detector.detect(frames), strict=True):
             boxes, _, points = theirs.detect(Image.fromarray(rgb), landmarks=True)
-            for box, point in zip(boxes if boxes is not None else (), points, strict=False):
+            if boxes is None:  # and so are the points
+                continue
+            for box, point in zip(boxes, points, strict=True):
                 total += 1
                 near = max(ours, key=lambda face: iou(face.box, box), default=None)
                 if near is not None and iou(near.box, box) > 0.5:
@@ -123,6 +126,19 @@ def test_agrees_with_facenet_pytorch(detector: MTCNN) -> None:
 
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="needs the shared clips")
+def test_suppression_within_frames_is_that_of_torchvision() -> None:
+    from torchvision.ops import batched_nms
+
+    dice = torch.Generator().manual_seed(0)
+    corner = torch.rand(300, 2, generator=dice) * 200
+    boxes = torch.cat([corner, corner + 10 + torch.rand(300, 2, generator=dice) * 90], dim=1)
+    score, owner = torch.rand(300, generator=dice), torch.randint(0, 4, (300,), generator=dice)
+    for overlap in (0.3, 0.5, 0.7):
+        expected = batched_nms(boxes, score, owner, overlap)
+        assert 4 < len(expected) < 300
+        assert torch.equal(_suppress(boxes, score, owner, overlap), expected)
+
+
 def test_exact_crops_are_those_of_facenet_pytorch() -> None:
     """At the settings of the design: the largest face, margin 0, 224 pixels."""
     facenet = pytest.importorskip("facenet_pytorch")

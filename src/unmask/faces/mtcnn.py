@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
 
 # Where a head may be in the next frame: so far around its box, in sides of the box, and found
 # by cells of these sizes.
@@ -289,7 +288,7 @@ class MTCNN:
         score, shift = _in_chunks(self._rnet, patches)
         keep = score > self.thresholds[1]
         owner, boxes, score, shift = owner[keep], boxes[keep], score[keep], shift[keep]
-        keep = batched_nms(boxes, score, owner, 0.7)
+        keep = _suppress(boxes, score, owner, 0.7)
         owner, boxes = owner[keep], _square(_shifted(boxes[keep], shift[keep]))
 
         patches = self._patches(pictures, owner, boxes, 48)
@@ -331,7 +330,7 @@ class MTCNN:
             corners = torch.cat([cell + 1, cell + 12], dim=1)
             found = (corners / scale).floor()
             score = face[tuple(where.T)]
-            keep = batched_nms(found, score, owner, 0.5)
+            keep = _suppress(found, score, owner, 0.5)
             owners.append(owner[keep])
             boxes.append(found[keep])
             scores.append(score[keep])
@@ -339,7 +338,7 @@ class MTCNN:
         if not boxes:  # smaller than the smallest face
             return torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4)
         owner, box, score, shift = (torch.cat(t).cpu() for t in (owners, boxes, scores, shifts))
-        keep = batched_nms(box, score, owner, 0.7)
+        keep = _suppress(box, score, owner, 0.7)
         box, shift = box[keep], shift[keep]
         sides = (box[:, 2:] - box[:, :2]).repeat(1, 2)
         return owner[keep], _square(box + shift * sides)
@@ -373,6 +372,22 @@ def _in_chunks(net: nn.Module, patches: Tensor) -> tuple[Tensor, ...]:
     """Run `net` over patches in bounded batches; an empty input is one empty batch."""
     results = [net(chunk) for chunk in patches.split(512)]
     return tuple(torch.cat(parts).float().cpu() for parts in zip(*results, strict=True))
+
+
+def _suppress(boxes: Tensor, score: Tensor, owner: Tensor, overlap: float) -> Tensor:
+    """Non-maximum suppression within each frame: indices of the boxes that stay, best first.
+
+    Not torchvision's: its import takes as long as torch's own.
+    """
+    corner, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+    kept = cv2.dnn.NMSBoxesBatched(
+        torch.cat([corner, size], dim=1).double().cpu().numpy(),  # type: ignore[arg-type]
+        score.cpu().numpy(),  # type: ignore[arg-type]
+        owner.cpu().numpy(),  # type: ignore[arg-type]
+        0.0,
+        overlap,
+    )
+    return torch.as_tensor(kept, dtype=torch.int64, device=boxes.device)
 
 
 def _shifted(boxes: Tensor, shift: Tensor) -> Tensor:

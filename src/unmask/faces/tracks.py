@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from unmask.errors import UsageError
 from unmask.faces.boxes import distance
@@ -215,8 +214,7 @@ class Tracker:
                 leapt = fresh and alike > _ALIKE and 0.7 < grown < 1.4 and apart < _LEAP
                 if alike >= _UNLIKE and (apart < 1 or leapt):
                     cost[i, j] = apart + 1 - alike
-        rows, columns = linear_sum_assignment(cost)
-        return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if cost[i, j] < 1e3]
+        return [(i, j) for i, j in _assign(cost) if cost[i, j] < 1e3]
 
     def _grow(self, track: _Open, sighting: Sighting, face: Face) -> list[FaceCrop]:
         frame, box, ready = sighting.frame, face.box, []
@@ -267,6 +265,16 @@ def _looks(frame: Frame, box: NDArray[np.float32]) -> NDArray[np.float32]:
     small = crop_face(frame.rgb, box, 12).astype(np.float32).ravel()
     small -= small.mean()
     return small / max(float(np.linalg.norm(small)), 1e-6)
+
+
+def _assign(cost: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Pairs of a row and a column whose costs have the smallest sum."""
+    if cost.size == 1:
+        return [(0, 0)]
+    from scipy.optimize import linear_sum_assignment  # late: half a second, for several people
+
+    rows, columns = linear_sum_assignment(cost)
+    return [(int(row), int(column)) for row, column in zip(rows, columns, strict=True)]
 
 
 def _alike(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
