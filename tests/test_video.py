@@ -19,7 +19,7 @@ from test_formats import CELLS, HEIGHT, counted, read_counter
 from unmask.errors import UsageError, VideoError
 from unmask.video.decoder import Decoder
 from unmask.video.encoder import encode
-from unmask.video.reader import Limits, Video, find_videos
+from unmask.video.reader import Limits, Video, find_videos, on_hardware
 
 
 def write_times(path: Path, times: list[float]) -> None:
@@ -462,3 +462,33 @@ def test_a_packet_of_a_stream_that_is_not_there_is_damage(clip: Path) -> None:
     assert decoder.damaged == 1
     assert None in seen
     assert any(seen)
+
+
+def test_the_cpu_decodes_what_hardware_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    encode(path, (counted(k) for k in range(40)), Fraction(10), crf=10)
+    with Video(path, hwaccel="cuda") as video:
+        found = [(f.index, read_counter(f.rgb), f.time) for f in video.frames(3)]
+    assert found == sample(path, 3)
+    with pytest.raises(VideoError, match="not a video"):
+        Video(Path(__file__), hwaccel="cuda")
+
+
+def test_hardware_is_asked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "clip.mp4"
+    encode(path, map(counted, range(4)), Fraction(10), crf=10)
+    asked, opened = [], av.open
+
+    def fake(*args: object, hwaccel: object = None, **others: object) -> InputContainer:
+        asked.append(hwaccel is not None)
+        return opened(*args, **others)  # type: ignore[no-any-return, call-overload]
+
+    monkeypatch.setattr(av, "open", fake)
+    with Video(path, hwaccel="cuda") as video:
+        assert len(list(video.frames())) == 4
+    assert asked == [True]
+
+
+def test_unknown_hardware_is_an_error() -> None:
+    with pytest.raises(UsageError, match="no decoder 'abacus'"):
+        on_hardware("abacus")

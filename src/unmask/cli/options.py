@@ -12,6 +12,11 @@ Command = Callable[..., int]
 device = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
 )
+hwaccel = click.option(
+    "--hwaccel",
+    metavar="NAME",
+    help="Decode on hardware: cuda, vaapi, videotoolbox...; what it cannot, the CPU does.",
+)
 backend = click.option(
     "--backend",
     type=click.Choice(["auto", "torch", "onnx", "openvino"]),

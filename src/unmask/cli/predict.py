@@ -68,6 +68,7 @@ log = logging.getLogger("unmask")
 @options.allow
 @options.timeout
 @options.device
+@options.hwaccel
 @options.backend
 @click.pass_obj
 def predict(
@@ -87,6 +88,7 @@ def predict(
     faces: str | None,
     timeout: float,
     device: str,
+    hwaccel: str | None,
     backend: "Backend",
 ) -> int:
     """Judge videos, preprocessed .pt files, folders of them, or globs; - reads a list of paths.
@@ -103,7 +105,7 @@ def predict(
     from unmask.engine import WHOLE, Shard
     from unmask.errors import FileError, UsageError
     from unmask.models import find_model
-    from unmask.video.reader import Limits
+    from unmask.video.reader import Limits, Video, on_hardware
 
     if bool(paths) == bool(watch):
         raise click.UsageError("Missing argument 'PATH...' or --watch FOLDER; one of them.")
@@ -119,7 +121,8 @@ def predict(
     limits = Limits(timeout=timeout)
     if stability is None:
         stability = report is not None
-    judge = batch.Judge(find_model(model), faces, device, limits, stability, backend)
+    open_video = on_hardware(hwaccel) if hwaccel else Video
+    judge = batch.Judge(find_model(model), faces, device, limits, stability, backend, open_video)
     detector = judge.detector
     if heatmaps and not detector.bundle.config.model.map_head:
         raise UsageError(f"the model {detector.model.name} makes no heatmaps (map_head)")

@@ -45,6 +45,7 @@ log = logging.getLogger("unmask")
 @options.allow
 @options.timeout
 @options.device
+@options.hwaccel
 @click.pass_obj
 def preprocess(
     quiet: bool,
@@ -56,6 +57,7 @@ def preprocess(
     pack: str | None,
     timeout: float,
     device: str,
+    hwaccel: str | None,
     **how: Any,
 ) -> int:
     """Turn SOURCE, a tree of videos, into TARGET, the same tree of .pt files; or one into one.
@@ -71,11 +73,13 @@ def preprocess(
     from unmask.data.tree import preprocess_tree
     from unmask.device import pick_device
     from unmask.engine import Shard
-    from unmask.video.reader import Limits
+    from unmask.video.reader import Limits, on_hardware
 
     size = None if pack is None else storage.parse_size(pack, "--shards")
     where, limits = str(pick_device(device)), Limits(timeout=timeout)
     preprocessor = VideoPreprocessor(**how, device=where, limits=limits)
+    if hwaccel:
+        preprocessor = preprocessor.opening(on_hardware(hwaccel))
     if not storage.is_folder(source):
         out = target
         if storage.is_folder(target):

@@ -15,12 +15,13 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from unmask import storage
 from unmask.data import pt_file
+from unmask.data.preprocessor import OpenVideo
 from unmask.detection.detector import Detector
 from unmask.detection.prediction import Prediction
 from unmask.engine import HERE, Engine, run
 from unmask.errors import CorpusError, FileError
 from unmask.models.runtime import Backend
-from unmask.video.reader import VIDEO_SUFFIXES, Limits, find_videos
+from unmask.video.reader import VIDEO_SUFFIXES, Limits, Video, find_videos
 
 _POLL = 1.0  # seconds between looks at a folder that is watched
 _SUFFIXES = {*VIDEO_SUFFIXES, pt_file.SUFFIX}
@@ -50,7 +51,9 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Judge:
-    """A detector that can be sent to a process, which loads it once; arguments as of Detector."""
+    """A detector that can be sent to a process, which loads it once; arguments as of Detector, and
+    of Detector.opening.
+    """
 
     model: Path
     faces: str | None = None
@@ -58,6 +61,7 @@ class Judge:
     limits: Limits = Limits()  # noqa: RUF009
     stability: bool = False
     backend: Backend = "auto"
+    open_video: OpenVideo = Video
 
     @property
     def detector(self) -> Detector:
@@ -78,7 +82,7 @@ class Judge:
 def _load(judge: Judge) -> Detector:
     return Detector.from_pretrained(
         judge.model, judge.faces, judge.device, judge.limits, judge.stability, judge.backend
-    )
+    ).opening(judge.open_video)
 
 
 def judge_all(

@@ -5,6 +5,7 @@ file object that this module opened: playlists, concat scripts and network proto
 the list of formats, so a file that points elsewhere is an error and not a request.
 """
 
+import logging
 import math
 import os
 import time
@@ -18,6 +19,9 @@ from typing import BinaryIO, Self
 
 import av
 import numpy as np
+from av.codec import Codec
+from av.codec.hwaccel import HWAccel, hwdevices_available
+from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
@@ -26,6 +30,7 @@ from numpy.typing import NDArray
 from unmask.errors import UsageError, VideoError
 from unmask.video.decoder import Decoder
 
+log = logging.getLogger("unmask")
 VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
     for suffix in (
@@ -117,6 +122,8 @@ class Video:
         path: of the file.
         limits: what it may cost.
         alter: what becomes of the frames before anybody sees them.
+        hwaccel: hardware that decodes, by FFmpeg's name (see on_hardware); the CPU takes over
+            where it cannot.
 
     Attributes:
         info: what the container says.
@@ -132,6 +139,7 @@ class Video:
         path: str | Path,
         limits: Limits = Limits(),
         alter: Callable[[Iterator[Frame]], Iterator[Frame]] = iter,
+        hwaccel: str | None = None,
     ) -> None:
         self.path = Path(path)
         self.limits = limits
@@ -140,10 +148,8 @@ class Video:
         self.lost = 0
         self._deadline = time.monotonic() + (limits.timeout or math.inf)
         self._file = _open_file(self.path)
-        # The decoders that look into the streams while the file is opened have the limit too.
-        options = {"format_whitelist": _FORMATS, "max_pixels": str(limits.pixels)}
         try:
-            self._container = av.open(self._file, "r", options=options)
+            self._container = self._open_container(hwaccel)
         except (FFmpegError, OSError, ValueError) as error:
             self._file.close()
             raise VideoError(path, "not a video that can be read (damaged, or no video)") from error
@@ -222,6 +228,18 @@ class Video:
             raise VideoError(self.path, "no frame could be decoded")
         if fps is not None and self.lost:
             self.warnings.append(f"{self.lost} of {sample} samples are lost to damage")
+
+    def _open_container(self, hwaccel: str | None) -> InputContainer:
+        # The decoders that look into the streams while the file is opened have the limit too.
+        options = {"format_whitelist": _FORMATS, "max_pixels": str(self.limits.pixels)}
+        if hwaccel is not None:
+            device = HWAccel(hwaccel, allow_software_fallback=True)
+            try:
+                return av.open(self._file, "r", options=options, hwaccel=device)
+            except (FFmpegError, OSError, ValueError) as error:
+                log.debug("%s: not opened on %s: %s", self.path, hwaccel, error)
+                self._file.seek(0)
+        return av.open(self._file, "r", options=options)
 
     def _choose_stream(self) -> av.VideoStream:
         """The stream that FFmpeg takes for the best one, but never cover art."""
@@ -349,6 +367,21 @@ class Video:
             raise VideoError(self.path, f"has more than {self.limits.frames} pictures")
         if seconds > self.limits.duration:
             raise VideoError(self.path, f"is longer than {self.limits.duration:g} s")
+
+
+def on_hardware(name: str) -> "partial[Video]":
+    """`Video`, decoded by hardware: "cuda", "vaapi", "videotoolbox", or what else FFmpeg knows.
+
+    Raises:
+        UsageError: this machine, or the FFmpeg of PyAV, has no such decoder.
+    """
+    try:
+        if name not in hwdevices_available():  # HWAccel would take any other
+            raise NotImplementedError
+        HWAccel(name).create(Codec("h264", "r"))
+    except (FFmpegError, NotImplementedError, OSError) as error:
+        raise UsageError(f"no decoder {name!r} on this machine: leave --hwaccel out") from error
+    return partial(Video, hwaccel=name)
 
 
 def _open_file(path: Path) -> BinaryIO:
