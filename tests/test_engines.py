@@ -1,6 +1,7 @@
 """Every verb that takes an engine makes the same of the same files, wherever it runs."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -132,6 +133,11 @@ def test_evaluate_under_corruptions(
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert (out / "report.json").exists()
     assert unmask("evaluate", videos, "--model", model, "--shard", "1/2").returncode == 2
+    damaged = tmp_path / "damaged"
+    shutil.copytree(videos / "test", damaged / "test")
+    next(damaged.rglob("*.mp4")).write_bytes(b"not a video")
+    again = ("evaluate", damaged, *how[2:], "--out", tmp_path / "failed", "--shard")
+    assert [unmask(*again, part).returncode for part in ("1/2", "2/2")] == [1, 1]
 
 
 def test_features(engine: Engine, processed: Path, bundle: Bundle, tmp_path: Path) -> None:

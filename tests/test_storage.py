@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,10 +24,7 @@ from unmask.data import pt_file
 from unmask.data.preprocessor import VideoPreprocessor
 from unmask.data.tree import SETTINGS, preprocess_tree
 from unmask.detection.batch import find_inputs
-from unmask.detection.detector import Detector
-from unmask.engine import Engine
 from unmask.errors import CorpusError, StorageError, UsageError
-from unmask.models import Bundle
 
 moto_server = pytest.importorskip("moto.server")
 pytest.importorskip("s3fs")
@@ -400,13 +398,19 @@ def test_a_tree_elsewhere_has_one_kind_of_settings(
 
 
 @pytest.mark.slow
-def test_workers_fetch_and_publish(bucket: str, tmp_path: Path, clip: Path, bundle: Bundle) -> None:
-    put(f"{bucket}/raw/a.mp4", clip.read_bytes())
-    put(f"{bucket}/raw/b.mp4", clip.read_bytes())
-    detector = Detector(bundle)
-    report = preprocess_tree(f"{bucket}/raw", f"{bucket}/out", detector.preprocessor, Engine(2))
-    assert len(report.done) == 2
-    assert detector.predict(f"{bucket}/out/b.pt").verdict != "failed"
+@pytest.mark.parametrize("kind", ["local", "ray"])
+def test_workers_fetch_and_publish(kind: str, bucket: str, tmp_path: Path, clip: Path) -> None:
+    if kind == "ray":
+        pytest.importorskip("ray")
+    for name in ("a", "b"):
+        put(f"{bucket}/raw/{name}.mp4", clip.read_bytes())
+        shutil.copyfile(clip, tmp_path / f"{name}.mp4")
+    # A process of its own, whose cluster knows the way to the bucket.
+    command = (sys.executable, "-m", "unmask", "preprocess", f"{bucket}/raw", f"{bucket}/out")
+    subprocess.run([*command, "--engine", kind, "--workers", "2"], check=True, timeout=300)
+    for name in ("a", "b"):
+        VideoPreprocessor(faces="all").save_video(tmp_path / f"{name}.mp4", tmp_path / "here.pt")
+        assert get(f"{bucket}/out/{name}.pt") == (tmp_path / "here.pt").read_bytes()
 
 
 def test_a_verb_that_reads_this_machine_only_says_so(unmask: Unmask) -> None:

@@ -68,9 +68,9 @@ def evaluate(
     part = Shard.parse(shard)
     if part != WHOLE:
         meter = Meter("corrupt", quiet)
-        done, of = score_corrupted(source, model, out, wanted, part, meter)
-        click.echo(f"{done} of {of} corruptions in {out}")
-        return 0
+        cells, of = score_corrupted(source, model, out, wanted, part, meter)
+        click.echo(f"{len(cells)} of {of} corruptions in {out}")
+        return 1 if any(cell.failed for cell in cells) else 0
     report = run(source, model, out, wanted, lambda note: Meter(note, quiet))
     click.echo(report_text(report), nl=False)
     click.echo(f"written to {out}")

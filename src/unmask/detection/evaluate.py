@@ -31,7 +31,7 @@ from unmask.evaluation import Report, ScoredVideo, make_report, read_scores, wri
 from unmask.evaluation.fitting import Fitting, ScoreCalibration, fit_scores
 from unmask.evaluation.metrics import check_goal, choose_threshold
 from unmask.evaluation.protocols import find_protocol
-from unmask.evaluation.robustness import summarise
+from unmask.evaluation.robustness import Cell, summarise
 from unmask.models import Calibration, Decision, find_model, save_bundle
 from unmask.video.corruption import Corruption, grid
 from unmask.video.reader import Limits
@@ -149,11 +149,11 @@ def score_corrupted(
     options: EvaluateOptions,
     shard: Shard,
     move: Move = lambda finished, total: None,
-) -> tuple[int, int]:
+) -> tuple[list[Cell], int]:
     """Judge the videos under a part of the corruptions; `evaluate` takes it from there.
 
     Returns:
-        How many corruptions that were, of how many.
+        What came of each corruption of the part, and how many there are in all.
 
     Raises:
         UsageError, CorpusError, ModelError: see evaluate.
@@ -166,8 +166,7 @@ def score_corrupted(
     records = labelled_videos(source, options.split)
     limit = options.threshold
     limit = scorer.detector.decision.fake_above if limit is None else limit
-    score_grid(scorer, records, part, limit, out, move)
-    return len(part), len(corruptions)
+    return score_grid(scorer, records, part, limit, out, move), len(corruptions)
 
 
 def _scorer(model: str | Path, options: EvaluateOptions) -> Scorer:
