@@ -6,11 +6,13 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from test_faces import face, follow
 
 from unmask.faces import MTCNN, CutFinder, Face, FaceFinder, Sighting, Tracker
 from unmask.faces.boxes import distance, unmatched
 from unmask.faces.smoothing import REACH, smooth_box
+from unmask.faces.tracks import _assign
 from unmask.video.reader import Frame
 
 Picture = NDArray[np.uint8]
@@ -158,6 +160,12 @@ def test_a_face_behind_something_for_a_second_comes_back_as_itself() -> None:
 def test_of_a_crowd_the_largest_are_kept() -> None:
     crowd = [face(10 + 8 * (k % 45), 3 + 40 * (k // 45), side=7 + k % 3) for k in range(90)]
     assert len(follow("all", [crowd] * 6)) <= 32
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (3, 1)])
+def test_assignment_is_that_of_scipy(shape: tuple[int, int]) -> None:
+    cost = np.random.default_rng(0).random(shape)
+    assert _assign(cost) == list(zip(*linear_sum_assignment(cost), strict=True))
 
 
 def test_matching_is_one_to_one() -> None:

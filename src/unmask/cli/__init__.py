@@ -21,6 +21,7 @@ from unmask.cli.synth import synth
 from unmask.cli.train import train
 from unmask.cli.verify import verify
 from unmask.errors import UnmaskError
+from unmask.garbage import collect_rarely
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -54,6 +55,7 @@ for verb in VERBS:
 
 def main() -> None:
     """Run the command; every expected error is one line and an exit status."""
+    collect_rarely()
     sys.exit(_run(cli))
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from unmask.errors import UnmaskError
+from unmask.garbage import collect_rarely
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -166,6 +167,7 @@ def resident(process: int | None) -> int:
 
 def prepare(threads: int) -> None:
     """Take some cores, leave an interrupt to the parent, and end with it."""
+    collect_rarely()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it when it is imported

@@ -269,12 +269,13 @@ def _looks(frame: Frame, box: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _assign(cost: NDArray[np.float64]) -> list[tuple[int, int]]:
     """Pairs of a row and a column whose costs have the smallest sum."""
-    if cost.size == 1:
-        return [(0, 0)]
+    if 1 in cost.shape:
+        row, column = divmod(int(cost.argmin()), cost.shape[1])
+        return [(row, column)]
     from scipy.optimize import linear_sum_assignment  # late: half a second, for several people
 
     rows, columns = linear_sum_assignment(cost)
-    return [(int(row), int(column)) for row, column in zip(rows, columns, strict=True)]
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
 def _alike(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
