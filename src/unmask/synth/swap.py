@@ -129,7 +129,7 @@ def alignment(source: Landmarks, target: Landmarks) -> Points:
     a, b = source.astype(np.float64), target.astype(np.float64)
     ca, cb = a.mean(axis=0), b.mean(axis=0)
     one, other = (a - ca) @ (1, 1j), (b - cb) @ (1, 1j)  # points as complex numbers
-    turn = np.vdot(one, other) / max(np.vdot(one, one).real, 1e-9)
+    turn = np.vdot(one, other) / max(float(np.vdot(one, one).real), 1e-9)
     matrix = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
     return np.column_stack([matrix, cb - matrix @ ca])
 
