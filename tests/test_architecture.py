@@ -12,7 +12,7 @@ import unmask
 SOURCE = Path(unmask.__file__).parent
 # A room may import from its own row and from the rows above it.
 ROWS = [
-    {"errors", "segments"},
+    {"errors", "garbage", "segments"},
     {"atomic", "device", "documents", "engine", "face_spec", "stages", "storage", "threads"},
     {"video"},
     {"faces", "corpora", "models", "evaluation"},
@@ -30,7 +30,7 @@ ONLY = {
     "evaluation": {"errors", "atomic", "documents", "segments"},  # arrays only
     "segments": set(),
     "face_spec": {"documents", "errors"},
-    "engine": {"errors"},
+    "engine": {"errors", "garbage"},
     "storage": {"atomic", "errors"},
     "threads": set(),
     "video": {"errors"},

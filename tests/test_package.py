@@ -91,8 +91,9 @@ def test_the_wheel_works_in_a_clean_environment_without_a_network(
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
     subprocess.run([*install, "--no-deps", "--no-index", str(wheel)], check=True)
     packages = next(home.glob("lib/python*/site-packages"))
-    (packages / "theirs.pth").write_text("\n".join(p for p in sys.path if "site-packages" in p))
-    (packages / "sitecustomize.py").write_text(OFFLINE)
+    theirs = [folder for folder in sys.path if "site-packages" in folder]
+    (packages / "theirs.pth").write_text("\n".join([*theirs, "import offline"]))
+    (packages / "offline.py").write_text(OFFLINE)
 
     environment = {name: v for name, v in os.environ.items() if name != "PYTHONPATH"}
 

@@ -41,7 +41,7 @@ class Host:
             raise RuntimeError(f"a machine of the cluster has unmask {__version__}, not {version}")
         sys.path += [folder for folder in path if folder not in sys.path]
         # Else the worker would import the script of this process, and Ray with it.
-        sys.modules["__main__"].__dict__.pop("__file__", None)
+        vars(sys.modules["__main__"]).pop("__file__", None)
         self._worker = Worker(threads, memory)
 
     def work(self, function: bytes, item: bytes, timeout: float | None) -> bytes:

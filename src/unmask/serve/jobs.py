@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
@@ -172,14 +172,21 @@ class JobStore:
         self._lock = threading.Lock()
         try:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            [version] = self._db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_FORMAT}; COMMIT;")
-            elif version != _FORMAT:
-                raise FileError(path, f"is of format {version}, not {_FORMAT}: use another folder")
+            with ExitStack() as undo:
+                undo.callback(self._db.close)
+                self._db.row_factory = sqlite3.Row
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=NORMAL")
+                [version] = self._db.execute("PRAGMA user_version").fetchone()
+                if version == 0:
+                    self._db.executescript(
+                        f"BEGIN; {_SCHEMA} PRAGMA user_version={_FORMAT}; COMMIT;"
+                    )
+                elif version != _FORMAT:
+                    raise FileError(
+                        path, f"is of format {version}, not {_FORMAT}: use another folder"
+                    )
+                undo.pop_all()
         except sqlite3.Error as error:
             raise FileError(path, f"cannot be opened: {error}") from error
 
