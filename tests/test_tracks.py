@@ -162,7 +162,7 @@ def test_of_a_crowd_the_largest_are_kept() -> None:
     assert len(follow("all", [crowd] * 6)) <= 32
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (3, 1)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (3, 1), (3, 4), (4, 2)])
 def test_assignment_is_that_of_scipy(shape: tuple[int, int]) -> None:
     cost = np.random.default_rng(0).random(shape)
     assert _assign(cost) == list(zip(*linear_sum_assignment(cost), strict=True))

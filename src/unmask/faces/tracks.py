@@ -1,7 +1,9 @@
 """Faces of successive frames -> people: a track is one person over time."""
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,7 @@ _SLACK = 0.1  # of a box's side: smoothing moves none of its edges further
 # How alike two pictures of a face are (see _alike): 95 % of the pairs of one person in successive
 # samples are above 0.73, 95 % of pairs of two people in one frame below 0.6.
 _UNLIKE, _ALIKE = 0.3, 0.7
+_TRIED = 120  # ways to pair tracks and faces, of which the best is found by trying
 _LEAP = 3.0  # in sides of the box: as far as a face that looks the same may go between two samples
 
 
@@ -268,11 +271,14 @@ def _looks(frame: Frame, box: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _assign(cost: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Pairs of a row and a column whose costs have the smallest sum."""
-    if 1 in cost.shape:
-        row, column = divmod(int(cost.argmin()), cost.shape[1])
-        return [(row, column)]
-    from scipy.optimize import linear_sum_assignment  # late: half a second, for several people
+    """Pairs of a row and a column whose costs have the smallest sum, by row."""
+    few, many = cost.shape
+    if few > many:
+        return sorted((row, column) for column, row in _assign(cost.T))
+    if math.perm(many, few) <= _TRIED:
+        ways = permutations(range(many), few)
+        return list(enumerate(min(ways, key=lambda way: cost[np.arange(few), list(way)].sum())))
+    from scipy.optimize import linear_sum_assignment  # late: it takes half a second
 
     rows, columns = linear_sum_assignment(cost)
     return list(zip(rows.tolist(), columns.tolist(), strict=True))
