@@ -9,7 +9,7 @@ from PIL import Image
 from unmask.data.preprocessor import VideoPreprocessor
 from unmask.errors import UsageError
 from unmask.faces import MTCNN, Face, FaceTrack, Sighting, Tracker, crop_face
-from unmask.faces.mtcnn import _suppress
+from unmask.faces.mtcnn import _bins, _Pictures, _suppress
 from unmask.video.reader import Frame, Video, find_videos
 
 CLIPS = Path(__file__).parents[2] / "shared" / "data"
@@ -83,6 +83,39 @@ def test_a_face_that_leaves_the_frame_is_followed(
     assert iou(found.box, face.box) > 0.9
 
 
+def test_faces_of_several_frames_are_followed_together(detector: MTCNN, photo: Picture) -> None:
+    """Parts of one level have one size, wherever and however large the faces are."""
+    nothing = np.zeros_like(photo)
+    smaller = nothing.copy()
+    smaller[-256:, -256:] = photo[::2, ::2]
+    frames = [photo, nothing, np.ascontiguousarray(photo[:, ::-1]), smaller]
+    searched = detector.detect(frames)
+    boxes = [[faces[0].box] if faces else [] for faces in searched]
+    boxes[1] = boxes[0]
+    together = detector.detect_near(frames, boxes)
+    assert [bool(faces) for faces in together] == [True, False, True, True]
+    for found, expected in zip(together, searched, strict=True):
+        for face in found:
+            assert max(iou(face.box, other.box) for other in expected) > 0.95
+
+
+def test_means_of_areas_are_those_of_adaptive_pooling() -> None:
+    dice = np.random.default_rng(0)
+    frames = dice.integers(0, 256, (2, 61, 83, 3), np.uint8)
+    pictures = _Pictures(list(frames))
+    for _ in range(20):  # parts of the frames, now here, now there
+        (y0, y1), (x0, x1) = (np.sort(dice.choice(side + 1, 2, replace=False)) for side in (61, 83))
+        bins = (
+            _bins(np.arange(7)[None], 7, y1 - y0) + y0,
+            _bins(np.arange(5)[None], 5, x1 - x0) + x0,
+        )
+        rows, columns = (np.repeat(b, 2, axis=1) for b in bins)
+        found = pictures.means(np.array([1, 0]), rows, columns) * 128 + 127.5
+        part = torch.from_numpy(frames[::-1, y0:y1, x0:x1].copy()).permute(0, 3, 1, 2).double()
+        expected = torch.nn.functional.adaptive_avg_pool2d(part, (7, 5))
+        assert torch.allclose(found.double(), expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("side", [20, 45, 130, 400])
 def test_boxes_beyond_the_frame_find_nothing_new(
     detector: MTCNN, photo: Picture, side: int
@@ -125,7 +158,6 @@ def test_agrees_with_facenet_pytorch(detector: MTCNN) -> None:
     assert max(offsets) < 0.02
 
 
-@pytest.mark.skipif(not CLIPS.is_dir(), reason="needs the shared clips")
 def test_suppression_within_frames_is_that_of_torchvision() -> None:
     from torchvision.ops import batched_nms
 
@@ -136,9 +168,11 @@ def test_suppression_within_frames_is_that_of_torchvision() -> None:
     for overlap in (0.3, 0.5, 0.7):
         expected = batched_nms(boxes, score, owner, overlap)
         assert 4 < len(expected) < 300
-        assert torch.equal(_suppress(boxes, score, owner, overlap), expected)
+        ours = _suppress(boxes.numpy(), score.numpy(), owner.numpy(), overlap)
+        assert np.array_equal(ours, expected.numpy())
 
 
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="needs the shared clips")
 def test_exact_crops_are_those_of_facenet_pytorch() -> None:
     """At the settings of the design: the largest face, margin 0, 224 pixels."""
     facenet = pytest.importorskip("facenet_pytorch")

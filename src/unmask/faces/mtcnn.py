@@ -9,6 +9,7 @@ weights are facenet-pytorch's (see NOTICE); with the same settings the results a
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,13 +48,20 @@ class Face:
 
 
 @dataclass(frozen=True)
-class _Spot:
-    """A part of one level of the pyramid of some frames, in pixels of the level."""
+class _Level:
+    """Parts of one level of the pyramid, all of one size: P-Net looks at them in one batch.
 
-    frames: slice
+    Attributes:
+        scale: of the level.
+        owner: (N,) int64, the frame of each part.
+        corner: (N, 2) int64 x, y of its first pixel in the level, even: P-Net moves by two pixels.
+        size: width and height of every part, in pixels of the level.
+    """
+
     scale: float
-    y: slice
-    x: slice
+    owner: NDArray[np.int64]
+    corner: NDArray[np.int64]
+    size: tuple[int, int]
 
 
 class PNet(nn.Module):
@@ -148,42 +156,77 @@ class ONet(nn.Module):
         return self.face(x).softmax(dim=1)[:, 1], self.shift(x), self.landmarks(x)
 
 
-class _Picture:
-    """A frame as sums over all rectangles from its corner (an integral image): the mean of any
-    rectangle takes four reads, so a resized copy takes time by its own size only.
+class _Pictures:
+    """Frames of one size as sums over all rectangles from a corner (integral images): the mean of
+    any rectangle takes four reads, so a resized copy takes time by its own size only.
+
+    Only the part of the frames that is looked at is summed.
     """
 
-    def __init__(self, rgb: NDArray[np.uint8]) -> None:
-        self.height, self.width = rgb.shape[:2]
-        self._sums = torch.from_numpy(cv2.integral(rgb, sdepth=cv2.CV_32S)).view(-1, 3)
+    def __init__(self, frames: Sequence[NDArray[np.uint8]]) -> None:
+        self._frames = frames
+        self.height, self.width = frames[0].shape[:2]
+        self._top = self._left = self._bottom = self._right = 0
 
-    def means(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Means of areas, normalised as the networks want them: (N, h, w, 3) float32.
+    def means(
+        self, owner: NDArray[np.int64], rows: NDArray[np.int64], columns: NDArray[np.int64]
+    ) -> Tensor:
+        """Means of areas, normalised as the networks want them: (N, 3, h, w) float32.
 
         Args:
-            rows: (2, N, h) int64, first rows and those after the last.
-            columns: (2, N, w) int64, likewise.
+            owner: (N,) the frame of each.
+            rows: (2, N, h) first rows and those after the last.
+            columns: (2, N, w) likewise.
         """
-        (top, bottom), (left, right) = rows[..., None], columns[:, :, None]
-        total = (self._at(bottom, right) - self._at(top, right)) - (
-            self._at(bottom, left) - self._at(top, left)
-        )
-        area = (bottom - top) * (right - left)
-        means: Tensor = total / area[..., None]
-        return means.sub_(127.5).div_(128)
+        if not len(owner):
+            return torch.empty(0, 3, rows.shape[2], columns.shape[2])
+        self._cover(int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max()))
+        first = (owner * (self._bottom - self._top + 1))[:, None]
+        top, bottom = (rows - self._top + first) * (self._right - self._left + 1)
+        left, right = columns - self._left
+        total = self._at(bottom, right)
+        total -= self._at(top, right)
+        total -= self._at(bottom, left)
+        total += self._at(top, left)
+        heights, widths = rows[1] - rows[0], np.repeat(columns[1] - columns[0], 3, axis=1)
+        means = total.reshape(*heights.shape, -1).astype(np.float32)
+        means /= (heights[:, :, None] * widths[:, None]).astype(np.float32)
+        means -= 127.5
+        means /= 128
+        return torch.from_numpy(means.reshape(total.shape)).permute(0, 3, 1, 2)
 
-    def _at(self, row: Tensor, column: Tensor) -> Tensor:
-        where = row * (self.width + 1) + column
-        return self._sums.index_select(0, where.flatten()).view(*where.shape, 3)
+    def _at(self, row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.int32]:
+        return self._sums.take(row[:, :, None] + column[:, None], axis=0)
+
+    def _cover(self, top: int, bottom: int, left: int, right: int) -> None:
+        """Sum a part, and some pixels around it, unless it lies within what has been summed."""
+        if (
+            self._top <= top
+            and bottom <= self._bottom
+            and self._left <= left
+            and right <= self._right
+        ):
+            return
+        around = max(bottom - top, right - left) // 8
+        self._top, self._left = max(0, top - around), max(0, left - around)
+        self._bottom = min(self.height, bottom + around)
+        self._right = min(self.width, right + around)
+        height, width = self._bottom - self._top, self._right - self._left
+        sums = np.empty((len(self._frames), height + 1, width + 1, 3), np.int32)
+        for rgb, own in zip(self._frames, sums, strict=True):
+            part = rgb[self._top : self._bottom, self._left : self._right]
+            cv2.integral(part, own, sdepth=cv2.CV_32S)
+        self._sums = sums.reshape(-1, 3)
 
 
-def _bins(sides: Tensor, count: int) -> Tensor:
-    """First and last-but-one pixel of `count` bins over `sides` (N,): (2, N, count).
+def _bins(
+    numbers: NDArray[np.int64], count: int, side: int | NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """First pixel and the one after the last of some of `count` bins over a side: (2, N, bins).
 
     The bins are those of adaptive average pooling.
     """
-    steps = torch.arange(count)
-    return torch.stack([steps * sides[:, None] // count, -(-(steps + 1) * sides[:, None] // count)])
+    return np.stack([numbers * side // count, -(-(numbers + 1) * side // count)])
 
 
 class MTCNN:
@@ -233,14 +276,14 @@ class MTCNN:
         """
         if not frames:
             return []
-        pictures = [_Picture(frame) for frame in frames]
         height, width = frames[0].shape[:2]
-        spots = [
-            _Spot(slice(None), scale, slice(int(height * scale + 1)), slice(int(width * scale + 1)))
+        owner = np.arange(len(frames))
+        levels = [
+            _Level(scale, owner, np.zeros((len(frames), 2), np.int64), _size(width, height, scale))
             for scale in self._scales(min(height, width))
             if 12 / scale >= 0.99 * (min_face_size or 0)
         ]
-        return self._decide(pictures, *self._propose(pictures, spots))
+        return self._find(frames, levels)
 
     @torch.inference_mode()
     def detect_near(
@@ -258,90 +301,86 @@ class MTCNN:
             For each frame the faces found there, largest first; neither as many nor in the order
             of `boxes`.
         """
-        height, width = frames[0].shape[:2]
-        spots = []
-        for number, near in enumerate(boxes):
-            for box in near:
-                side = float(max(box[2] - box[0], box[3] - box[1]))
-                for scale in self._scales(min(height, width)):
-                    if not _SMALLER * side <= 12 / scale <= _LARGER * side:
-                        continue
-                    (x0, y0), (x1, y1) = (
-                        (point * scale).round().astype(int)
-                        for point in (box[:2] - _AROUND * side, box[2:] + _AROUND * side)
-                    )
-                    # P-Net looks at 12 pixels at least, also where a face leaves the frame.
-                    y1 = max(12, min(y1, int(height * scale + 1)))
-                    x1 = max(12, min(x1, int(width * scale + 1)))
-                    # P-Net moves by two pixels.
-                    y0, x0 = max(0, min(y0, y1 - 12)) & ~1, max(0, min(x0, x1 - 12)) & ~1
-                    own = slice(number, number + 1)
-                    spots.append(_Spot(own, scale, slice(y0, y1), slice(x0, x1)))
-        if not spots:
+        owner = np.repeat(np.arange(len(frames)), [len(near) for near in boxes])
+        if not len(owner):
             return [[] for _ in frames]
-        pictures = [_Picture(frame) for frame in frames]
-        return self._decide(pictures, *self._propose(pictures, spots))
+        near = np.concatenate([np.reshape(own, (-1, 4)) for own in boxes])
+        side = (near[:, 2:] - near[:, :2]).max(axis=1)
+        low, high = near[:, :2] - _AROUND * side[:, None], near[:, 2:] + _AROUND * side[:, None]
+        height, width = frames[0].shape[:2]
+        levels = []
+        for scale in self._scales(min(height, width)):
+            here = (_SMALLER * side <= 12 / scale) & (12 / scale <= _LARGER * side)
+            if not here.any():
+                continue
+            whole = np.array(_size(width, height, scale))
+            first = np.rint(low[here] * scale).astype(np.int64)
+            after = np.rint(high[here] * scale).astype(np.int64)
+            size = (np.minimum(after, whole) - np.maximum(first, 0) + 1).max(axis=0)
+            # Of the parity of the level, so that the last part begins with an even pixel, too.
+            size = np.clip(size, 12, whole)
+            size += (whole - size) % 2
+            corner = np.clip(first & ~1, 0, whole - size)
+            levels.append(_Level(scale, owner[here], corner, (int(size[0]), int(size[1]))))
+        return self._find(frames, levels)
 
-    def _decide(self, pictures: list[_Picture], owner: Tensor, boxes: Tensor) -> list[list[Face]]:
-        """R- and O-Net over proposals: frame index (N,) int64, square boxes (N, 4)."""
+    def _find(self, frames: Sequence[NDArray[np.uint8]], levels: list[_Level]) -> list[list[Face]]:
+        if not levels:  # smaller than the smallest face
+            return [[] for _ in frames]
+        pictures = _Pictures(frames)
+        owner, boxes = self._propose(pictures, levels)
+
         patches = self._patches(pictures, owner, boxes, 24)
         score, shift = _in_chunks(self._rnet, patches)
-        keep = score > self.thresholds[1]
+        keep = (score > self.thresholds[1]).nonzero()[0]
         owner, boxes, score, shift = owner[keep], boxes[keep], score[keep], shift[keep]
         keep = _suppress(boxes, score, owner, 0.7)
         owner, boxes = owner[keep], _square(_shifted(boxes[keep], shift[keep]))
 
         patches = self._patches(pictures, owner, boxes, 48)
         score, shift, points = _in_chunks(self._onet, patches)
-        keep = score > self.thresholds[2]
+        keep = (score > self.thresholds[2]).nonzero()[0]
         owner, boxes, score = owner[keep], boxes[keep], score[keep]
         side = (boxes[:, 2:] - boxes[:, :2] + 1)[:, None]
-        landmarks = points[keep].view(-1, 2, 5).mT * side + boxes[:, None, :2] - 1
+        landmarks = points[keep].reshape(-1, 2, 5).swapaxes(1, 2) * side + boxes[:, None, :2] - 1
         boxes = _shifted(boxes, shift[keep])
-        return _gather(len(pictures), owner, boxes, score, landmarks)
+        return _gather(len(frames), owner, boxes, score, landmarks)
 
-    def _propose(self, pictures: list[_Picture], spots: list[_Spot]) -> tuple[Tensor, Tensor]:
-        """P-Net over parts of the pyramid -> (frame index (N,) int64, square boxes (N, 4))."""
-        owners, boxes, scores, shifts = [], [], [], []
-        for spot in spots:
-            scale = spot.scale
-            rows = _bins(torch.tensor([pictures[0].height]), int(pictures[0].height * scale + 1))
-            columns = _bins(torch.tensor([pictures[0].width]), int(pictures[0].width * scale + 1))
-            level = (
-                torch.cat(
-                    [
-                        p.means(rows[..., spot.y], columns[..., spot.x])
-                        for p in pictures[spot.frames]
-                    ]
-                )
-                .permute(0, 3, 1, 2)
-                .to(self.device)
-            )
-            size = level.shape[2:]
-            chunk = max(1, self._pixels_at_once // (size[0] * size[1]))
-            maps = [self._pnet(part) for part in level.split(chunk)]
-            face, shift = (torch.cat(parts) for parts in zip(*maps, strict=True))
-            where = (face >= self.thresholds[0]).nonzero()
-            owner, cell = where[:, 0] + (spot.frames.start or 0), where[:, 1:].flip(1)
-            # P-Net's cell is 12 px wide and moves by 2 px.
-            cell = 2 * cell + torch.tensor(
-                [spot.x.start or 0, spot.y.start or 0], device=cell.device
-            )
-            corners = torch.cat([cell + 1, cell + 12], dim=1)
-            found = (corners / scale).floor()
-            score = face[tuple(where.T)]
-            keep = _suppress(found, score, owner, 0.5)
-            owners.append(owner[keep])
-            boxes.append(found[keep])
-            scores.append(score[keep])
-            shifts.append(shift.permute(0, 2, 3, 1)[tuple(where.T)][keep])
-        if not boxes:  # smaller than the smallest face
-            return torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4)
-        owner, box, score, shift = (torch.cat(t).cpu() for t in (owners, boxes, scores, shifts))
+    def _propose(
+        self, pictures: _Pictures, levels: list[_Level]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """P-Net over parts of the pyramid -> (frame index (N,), square boxes (N, 4))."""
+        proposals = [self._propose_from(pictures, level) for level in levels]
+        owner, box, score, shift = (np.concatenate(parts) for parts in zip(*proposals, strict=True))
         keep = _suppress(box, score, owner, 0.7)
         box, shift = box[keep], shift[keep]
-        sides = (box[:, 2:] - box[:, :2]).repeat(1, 2)
+        sides = np.tile(box[:, 2:] - box[:, :2], 2)
         return owner[keep], _square(box + shift * sides)
+
+    def _propose_from(self, pictures: _Pictures, level: _Level) -> tuple[NDArray[Any], ...]:
+        """Frame index, box, score and box shifts of what P-Net takes for a face in a level."""
+        width, height = _size(pictures.width, pictures.height, level.scale)
+        x, y = (level.corner[:, i, None] + np.arange(level.size[i]) for i in (0, 1))
+        columns = _bins(x, width, pictures.width)
+        rows = _bins(y, height, pictures.height)
+        some = max(1, self._pixels_at_once // (level.size[0] * level.size[1]))
+        maps = []
+        for start in range(0, len(level.owner), some):
+            part = slice(start, start + some)
+            pixels = pictures.means(level.owner[part], rows[:, part], columns[:, part])
+            maps.append(self._pnet(pixels.to(self.device)))
+        face, shifts = (torch.cat(parts) for parts in zip(*maps, strict=True))
+        where = (face >= self.thresholds[0]).nonzero()
+        at = tuple(where.T)
+        score, shift = face[at].cpu().numpy(), shifts.permute(0, 2, 3, 1)[at].cpu().numpy()
+        number, row, column = where.cpu().numpy().T
+        # P-Net's cell is 12 px wide and moves by 2 px.
+        corner = level.corner[number] + 2 * np.stack([column, row], axis=1)
+        corners = np.concatenate([corner + 1, corner + 12], axis=1).astype(np.float32)
+        box = np.floor(corners / np.float32(level.scale))
+        owner = level.owner[number]
+        keep = _suppress(box, score, owner, 0.5)
+        return owner[keep], box[keep], score[keep], shift[keep]
 
     def _scales(self, side: int) -> list[float]:
         scale = 12.0 / self.min_face_size
@@ -351,64 +390,69 @@ class MTCNN:
             scale *= self.factor
         return scales
 
-    def _patches(self, pictures: list[_Picture], owner: Tensor, boxes: Tensor, size: int) -> Tensor:
-        """Normalised (N, 3, size, size) patches, all boxes of a frame at once."""
-        patches = torch.empty(len(boxes), size, size, 3)
-        for index, picture in enumerate(pictures):
-            mine = owner == index
-            # Inclusive corners counted from 1, as the networks were trained.
-            limit = torch.tensor([picture.width, picture.height] * 2)
-            corners = torch.minimum(boxes[mine].long().clamp(min=1), limit).unbind(1)
-            left, top = corners[0] - 1, corners[1] - 1
-            width = torch.maximum(corners[2] - left, torch.ones(()).long())
-            height = torch.maximum(corners[3] - top, torch.ones(()).long())
-            rows = _bins(height, size) + top[:, None]
-            columns = _bins(width, size) + left[:, None]
-            patches[mine] = picture.means(rows, columns)
-        return patches.permute(0, 3, 1, 2).to(self.device)
+    def _patches(
+        self, pictures: _Pictures, owner: NDArray[np.int64], boxes: NDArray[np.float32], size: int
+    ) -> Tensor:
+        """Normalised (N, 3, size, size) patches."""
+        # Inclusive corners counted from 1, as the networks were trained.
+        limit = np.array([pictures.width, pictures.height] * 2)
+        corners = np.clip(boxes.astype(np.int64), 1, limit)
+        first, sides = corners[:, :2] - 1, np.maximum(corners[:, 2:] - corners[:, :2] + 1, 1)
+        columns, rows = (
+            _bins(np.arange(size), size, sides[:, i, None]) + first[:, i, None] for i in (0, 1)
+        )
+        return pictures.means(owner, rows, columns).to(self.device)
 
 
-def _in_chunks(net: nn.Module, patches: Tensor) -> tuple[Tensor, ...]:
+def _size(width: int, height: int, scale: float) -> tuple[int, int]:
+    """Of a level of the pyramid."""
+    return int(width * scale + 1), int(height * scale + 1)
+
+
+def _in_chunks(net: nn.Module, patches: Tensor) -> tuple[NDArray[np.float32], ...]:
     """Run `net` over patches in bounded batches; an empty input is one empty batch."""
     results = [net(chunk) for chunk in patches.split(512)]
-    return tuple(torch.cat(parts).float().cpu() for parts in zip(*results, strict=True))
+    return tuple(torch.cat(parts).float().cpu().numpy() for parts in zip(*results, strict=True))
 
 
-def _suppress(boxes: Tensor, score: Tensor, owner: Tensor, overlap: float) -> Tensor:
+def _suppress(
+    boxes: NDArray[np.float32],
+    score: NDArray[np.float32],
+    owner: NDArray[np.int64],
+    overlap: float,
+) -> NDArray[np.int64]:
     """Non-maximum suppression within each frame: indices of the boxes that stay, best first.
 
     Not torchvision's: its import takes as long as torch's own.
     """
     corner, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
-    kept = cv2.dnn.NMSBoxesBatched(
-        torch.cat([corner, size], dim=1).double().cpu().numpy(),  # type: ignore[arg-type]
-        score.cpu().numpy(),  # type: ignore[arg-type]
-        owner.cpu().numpy(),  # type: ignore[arg-type]
-        0.0,
-        overlap,
-    )
-    return torch.as_tensor(kept, dtype=torch.int64, device=boxes.device)
+    areas = np.concatenate([corner, size], axis=1, dtype=np.float64)
+    kept = cv2.dnn.NMSBoxesBatched(areas, score, owner, 0.0, overlap)  # type: ignore[arg-type]
+    return np.asarray(kept, np.int64)
 
 
-def _shifted(boxes: Tensor, shift: Tensor) -> Tensor:
-    size = (boxes[:, 2:] - boxes[:, :2] + 1).repeat(1, 2)
-    return boxes + shift * size
+def _shifted(boxes: NDArray[np.float32], shift: NDArray[np.float32]) -> NDArray[np.float32]:
+    return boxes + shift * np.tile(boxes[:, 2:] - boxes[:, :2] + 1, 2)
 
 
-def _square(boxes: Tensor) -> Tensor:
+def _square(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     """Grow the shorter side about the centre."""
     size = boxes[:, 2:] - boxes[:, :2]
-    side = size.amax(dim=1, keepdim=True)
+    side = size.max(axis=1, keepdims=True)
     corner = boxes[:, :2] + size * 0.5 - side * 0.5
-    return torch.cat([corner, corner + side], dim=1)
+    return np.concatenate([corner, corner + side], axis=1)
 
 
 def _gather(
-    count: int, owner: Tensor, boxes: Tensor, score: Tensor, landmarks: Tensor
+    count: int,
+    owner: NDArray[np.int64],
+    boxes: NDArray[np.float32],
+    score: NDArray[np.float32],
+    landmarks: NDArray[np.float32],
 ) -> list[list[Face]]:
     found: list[list[Face]] = [[] for _ in range(count)]
-    for row in score.argsort(descending=True, stable=True).tolist():
-        face = Face(boxes[row].numpy(), float(score[row]), landmarks[row].numpy())
+    for row in (-score).argsort(kind="stable"):
+        face = Face(boxes[row], float(score[row]), landmarks[row])
         kept = found[int(owner[row])]
         # The last suppression measures overlap by the smaller box: a face inside a face goes.
         if all(_overlap_of_smaller(face.box, other.box) <= 0.7 for other in kept):
