@@ -92,3 +92,16 @@ def test_torch_is_not_imported_for_nothing(code: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "HEAVY []" in done.stdout, done.stdout + done.stderr
+
+
+def test_timm_is_not_imported_where_others_compute() -> None:
+    """It takes as long to import as a short clip takes to judge."""
+    pytest.importorskip("onnxruntime")
+    script = (
+        "import sys, numpy as np, unmask\n"
+        "detector = unmask.load_model('small', backend='onnx')\n"
+        "assert detector.preprocessor.spec.image_size == 288\n"
+        "print('THERE', sorted({'timm', 'torchvision'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "THERE []" in done.stdout, done.stdout + done.stderr

@@ -1,19 +1,17 @@
-"""Backbones by timm name, and where their ImageNet weights come from."""
+"""Backbones by timm name, and where their ImageNet weights come from.
+
+timm and huggingface_hub are imported late: what others compute for us needs neither.
+"""
 
 import importlib
 from copy import deepcopy
 from pathlib import Path
 
-import timm
 import torch
-from huggingface_hub import HfApi, try_to_load_from_cache
-from timm.layers.norm_act import convert_sync_batchnorm
-from timm.models import group_modules, group_parameters
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from unmask.errors import ModelError, UsageError
-from unmask.models.shared_norm import SHARED
 
 # Weights that install as a package: timm name -> (module, class with get_model_file_path).
 # The tensors are Google's, in the order of timm's tf_ variant.
@@ -32,6 +30,8 @@ def create_backbone(name: str) -> nn.Module:
     Raises:
         UsageError: timm's registry holds no such model.
     """
+    import timm
+
     try:
         if ":" in name or not timm.is_model(name):
             raise ValueError("not a name of timm's registry")
@@ -90,6 +90,8 @@ def first_stages(backbone: nn.Module, count: int) -> tuple[list[str], list[str]]
     Raises:
         UsageError: no stage would be left.
     """
+    from timm.models import group_modules, group_parameters
+
     body, prefix = (backbone.body, "body.") if isinstance(backbone, MapBackbone) else (backbone, "")
     matcher = body.group_matcher(coarse=True)  # type: ignore[operator]
     modules, parameters = group_modules(body, matcher), group_parameters(body, matcher)
@@ -150,10 +152,14 @@ def synchronised(backbone: nn.Module, device: str = "cuda") -> nn.Module:
     timm keeps inside its batch norms, and what it makes does not run on CPUs.
     """
     if device == "cpu":
+        from unmask.models.shared_norm import SHARED
+
         for module in backbone.modules():
             if type(module) in SHARED:
                 module.__class__ = SHARED[type(module)]
         return backbone
+    from timm.layers.norm_act import convert_sync_batchnorm
+
     converted = convert_sync_batchnorm(backbone)
     assert isinstance(converted, nn.Module)
     return converted
@@ -178,6 +184,9 @@ def load_imagenet(backbone: nn.Module, name: str) -> str:
     hub_id = cfg["hf_hub_id"] if isinstance(cfg, dict) else None
     if not hub_id:
         raise ModelError(name, "timm knows of no ImageNet weights for this backbone")
+    import timm
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
     cached = try_to_load_from_cache(hub_id, "model.safetensors")
     overlay = {"file": cached} if isinstance(cached, str) else {}
     try:
@@ -205,6 +214,8 @@ def _packaged(name: str) -> Path | None:
 
 
 def _by_position(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    import timm
+
     keys = list(timm.create_model(name, pretrained=False).state_dict())
     return dict(zip(keys, tensors.values(), strict=True))
 

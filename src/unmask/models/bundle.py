@@ -10,7 +10,9 @@ document's own model.
 import hashlib
 import json
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,7 +82,8 @@ class Bundle:
 
     Attributes:
         config: what it is.
-        network: in evaluation mode, on the CPU; None if all there is is an ONNX file.
+        network: in evaluation mode, on the CPU, or what builds it; None if all there is is an ONNX
+            file.
         calibration: fitted on other videos than it learned from; None without.
         card: what is to be known of it, Markdown.
         sha256: of the weights file, hexadecimal.
@@ -88,22 +91,22 @@ class Bundle:
     """
 
     config: BundleConfig
-    network: DeepfakeNet | None
+    network: DeepfakeNet | Callable[[], DeepfakeNet] | None
     calibration: Calibration | None = None
     card: str | None = None
     sha256: str = ""
     graph: Path | None = None
 
-    @property
+    @cached_property
     def net(self) -> DeepfakeNet:
         """The network.
 
         Raises:
-            ModelError: all there is is an ONNX file.
+            ModelError: all there is is an ONNX file, or the weights are of another architecture.
         """
         if self.network is None:
             raise ModelError(self.graph or self.name, "an ONNX file predicts; use the weights")
-        return self.network
+        return self.network if isinstance(self.network, DeepfakeNet) else self.network()
 
     @property
     def name(self) -> str:
@@ -148,7 +151,8 @@ def load_bundle(path: str | Path) -> Bundle:
     """Load a bundle folder, a `.safetensors`, a `.pth` or an `.onnx` file.
 
     Raises:
-        ModelError: missing, damaged, unsafe to load, or weights of another architecture.
+        ModelError: missing, damaged, unsafe to load, or weights of another architecture; with an
+            ONNX file beside them the last is found out when the network is used.
     """
     path = Path(path)
     if path.suffix == ".onnx":
@@ -164,8 +168,24 @@ def load_bundle(path: str | Path) -> Bundle:
         config, source = documents.read_json(BundleConfig, beside, ModelError), beside
     else:
         config, source = BundleConfig(path.stem), weights
+    # Other weights in the folder have not been calibrated.
+    calibration = Calibration.load(weights.parent) if weights.name == WEIGHTS else None
+    card = weights.with_name(CARD)
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None
+    graph = weights.with_name(GRAPH)
+    build = partial(_build, config.model, source, state, weights)
+    if not graph.is_file():
+        return Bundle(config, build(), calibration, text, sha256_of(weights))
+    # Others will compute it, most likely: timm takes longer to import than they take for a clip.
+    return Bundle(config, build, calibration, text, sha256_of(weights), graph)
+
+
+def _build(
+    model: ModelConfig, source: Path, state: dict[str, Tensor], weights: Path
+) -> DeepfakeNet:
+    """The network that `source` describes, with a state from `weights`."""
     try:
-        net = DeepfakeNet(config.model)
+        net = DeepfakeNet(model)
     except UsageError as error:
         raise ModelError(source, str(error)) from error
     _check_same(weights, net.state_dict(), state)
@@ -173,15 +193,7 @@ def load_bundle(path: str | Path) -> Bundle:
         net.load_state_dict(state)
     except RuntimeError as error:  # sparse tensors, say
         raise ModelError(weights, "its weights are not plain tensors of numbers") from error
-    # Other weights in the folder have not been calibrated.
-    calibration = Calibration.load(weights.parent) if weights.name == WEIGHTS else None
-    card = weights.with_name(CARD)
-    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None
-    graph = weights.with_name(GRAPH)
-    return Bundle(
-        config, net.eval(), calibration, text, sha256_of(weights),
-        graph if graph.is_file() else None,
-    )  # fmt: skip
+    return net.eval()
 
 
 def _weights_file(path: Path) -> Path:

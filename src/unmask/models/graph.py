@@ -29,8 +29,6 @@ from unmask.models.network import DeepfakeNet
 from unmask.models.temporal import GRU
 
 _KEY = "unmask"
-_BATCH, _TIME = torch.export.Dim("batch", min=1), torch.export.Dim("time", min=1)
-_SHAPES = {name: {0: _BATCH, 1: _TIME} for name in ("faces", "mask")}
 _ENCODED, _JUDGED = ("features", "maps"), ("window", "frames")
 OUTPUTS = (*_ENCODED, *_JUDGED)
 
@@ -188,7 +186,8 @@ def save_graph(bundle: Bundle, path: str | Path) -> None:
     with _traceable():
         exported = torch.onnx.export(
             net, net.example(5, bundle.spec.image_size), dynamo=True, verbose=False,
-            input_names=["faces", "mask"], output_names=net.outputs, dynamic_shapes=_SHAPES,
+            input_names=["faces", "mask"], output_names=net.outputs,
+            dynamic_shapes=_free("batch", "time"),
         )  # fmt: skip
     assert exported is not None
     write_graph(exported.model_proto, About.of(bundle), path)
@@ -208,11 +207,17 @@ def save_program(bundle: Bundle, path: str | Path) -> None:
         program = torch.export.export(
             net,
             net.example(bundle.spec.sequence_length, bundle.spec.image_size),
-            dynamic_shapes={name: {0: _BATCH} for name in _SHAPES},
+            dynamic_shapes=_free("batch"),
         )
     with replacing(path) as temporary, temporary.open("wb") as file:
         about = documents.to_json(About.of(bundle), None)
         torch.export.save(program, file, extra_files={f"{_KEY}.json": about})
+
+
+def _free(*axes: str) -> dict[str, dict[int, Any]]:
+    """Of the inputs, the first axes, which may have any length."""
+    sizes = [torch.export.Dim(name, min=1) for name in axes]
+    return {name: dict(enumerate(sizes)) for name in ("faces", "mask")}
 
 
 @contextmanager
