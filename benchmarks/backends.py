@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
+from unmask.backends import Backend
 from unmask.data import pt_file
 from unmask.data.pt_file import ProcessedVideo
 from unmask.detection.decide import decide
@@ -36,7 +37,6 @@ from unmask.models import (
     save_bundle,
 )
 from unmask.models.bundle import GRAPH
-from unmask.models.runtime import Backend
 
 BACKENDS: tuple[Backend, ...] = ("torch", "onnx", "openvino")
 

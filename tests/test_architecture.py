@@ -13,7 +13,17 @@ SOURCE = Path(unmask.__file__).parent
 # A room may import from its own row and from the rows above it.
 ROWS = [
     {"errors", "garbage", "segments"},
-    {"atomic", "device", "documents", "engine", "face_spec", "stages", "storage", "threads"},
+    {
+        "atomic",
+        "backends",
+        "device",
+        "documents",
+        "engine",
+        "face_spec",
+        "stages",
+        "storage",
+        "threads",
+    },
     {"video"},
     {"faces", "corpora", "models", "evaluation"},
     {"data"},
@@ -26,15 +36,16 @@ ROWS = [
 ]
 # Some may see even less.
 ONLY = {
-    "models": {"errors", "atomic", "device", "documents", "face_spec"},  # tensors only
+    "models": {"errors", "atomic", "backends", "device", "documents", "face_spec"},  # tensors only
     "evaluation": {"errors", "atomic", "documents", "segments"},  # arrays only
     "segments": set(),
     "face_spec": {"documents", "errors"},
     "engine": {"errors", "garbage"},
     "storage": {"atomic", "errors"},
+    "backends": set(),
     "threads": set(),
     "video": {"errors"},
-    "faces": {"errors", "stages", "threads", "video"},
+    "faces": {"errors", "backends", "stages", "threads", "video"},
     "corpora": {"errors", "atomic", "documents", "video"},
 }
 

@@ -17,6 +17,7 @@ from conftest import TINY, MakeClip, Unmask, random_video
 
 import unmask
 from unmask import Detector
+from unmask.backends import BACKENDS, Backend
 from unmask.data import pt_file
 from unmask.detection.export import PARITY, export
 from unmask.errors import ModelError, UsageError
@@ -32,7 +33,7 @@ from unmask.models import (
 )
 from unmask.models.bundle import GRAPH
 from unmask.models.graph import Halves, save_graph
-from unmask.models.runtime import BACKENDS, Backend, open_runtime
+from unmask.models.runtime import open_runtime
 
 SPEC = FaceSpec(4, 32, 0, 8, 2)
 ARCHITECTURES = {

@@ -1,3 +1,4 @@
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -6,19 +7,22 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from unmask.backends import Backend
 from unmask.data.preprocessor import VideoPreprocessor
 from unmask.errors import UsageError
 from unmask.faces import MTCNN, Face, FaceTrack, Sighting, Tracker, crop_face
+from unmask.faces.compiled import Compiled
 from unmask.faces.mtcnn import _bins, _Pictures, _suppress
+from unmask.faces.networks import load_networks
 from unmask.video.reader import Frame, Video, find_videos
 
 CLIPS = Path(__file__).parents[2] / "shared" / "data"
 Picture = NDArray[np.uint8]
 
 
-@pytest.fixture(scope="module")
-def detector() -> MTCNN:
-    return MTCNN()
+@pytest.fixture(scope="module", params=["torch", "onnx", "openvino"])
+def detector(request: pytest.FixtureRequest) -> MTCNN:
+    return MTCNN(backend=request.param)
 
 
 def iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -97,6 +101,28 @@ def test_faces_of_several_frames_are_followed_together(detector: MTCNN, photo: P
     for found, expected in zip(together, searched, strict=True):
         for face in found:
             assert max(iou(face.box, other.box) for other in expected) > 0.95
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_others_compute_what_the_networks_do(backend: Backend) -> None:
+    dice = torch.Generator().manual_seed(0)
+    pnet, rnet, onet = load_networks()
+    for net, sides in (
+        (pnet, [(12, 12), (13, 40), (47, 30), (64, 12)]), (rnet, [(24, 24)]), (onet, [(48, 48)])
+    ):  # fmt: skip
+        other = Compiled(net, backend, threads=1)
+        for number, (height, width) in product((0, 1, 5), sides):
+            pixels = torch.rand(number, 3, height, width, generator=dice) * 2 - 1
+            for ours, theirs in zip(net(pixels), other(pixels), strict=True):
+                assert ours.shape == theirs.shape
+                assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_a_backend_that_is_not_there(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=rf"pip install 'unmask\[{backend}\]'"):
+        VideoPreprocessor(backend=backend)
 
 
 def test_means_of_areas_are_those_of_adaptive_pooling() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import MakeClip, filmed
+from conftest import MakeClip, Unmask, filmed
 from numpy.typing import NDArray
 
 from unmask.corpora import read_table
@@ -41,6 +41,19 @@ def test_the_documents_defaults(tmp_path: Path, make_clip: MakeClip) -> None:
     assert content["num_windows"] == 2
     spans = [(round(a * 3), round(b * 3)) for a, b in content["timestamps"]]
     assert spans == [(0, 29), (15, 44)]
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_another_backend_finds_the_same_faces(
+    clip: Path, tmp_path: Path, unmask: Unmask, backend: str
+) -> None:
+    out = tmp_path / "clip.pt"
+    result = unmask("preprocess", clip, out, "--backend", backend, "--faces", "largest")
+    assert result.returncode == 0, result.stderr
+    (ours,), (theirs,) = VideoPreprocessor().process_video(clip).tracks, pt_file.read(out).tracks
+    assert theirs.times.tolist() == ours.times.tolist()
+    assert theirs.boxes == pytest.approx(ours.boxes, abs=0.01)
+    assert theirs.landmarks == pytest.approx(ours.landmarks, abs=0.01)
 
 
 def test_frames_without_a_face_are_skipped_and_stay_gaps(

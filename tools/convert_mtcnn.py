@@ -3,7 +3,7 @@
     pip install --no-deps --target DIR facenet-pytorch==2.6.0
     python tools/convert_mtcnn.py DIR/facenet_pytorch/data src/unmask/faces/mtcnn.safetensors
 
-The tensors keep their values. The keys become those of unmask.faces.mtcnn, and the first dense
+The tensors keep their values. The keys become those of unmask.faces.networks, and the first dense
 layer of R- and O-Net, which facenet-pytorch feeds in (width, height, channel) order, gets its
 columns reordered so that it takes a plain (channel, height, width) flatten.
 """
@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unmask.faces.mtcnn import ONet, PNet, RNet
+from unmask.faces.networks import ONet, PNet, RNet
 
 # their layer names, in the order in which ours are defined
 CONVOLUTIONS = ["conv1", "prelu1", "conv2", "prelu2", "conv3", "prelu3"]

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from unmask.backends import Backend
 from unmask.detection.detector import Detector
 from unmask.detection.prediction import Prediction
 from unmask.engine import WHOLE, Engine, Progress, Shard, silent
 from unmask.evaluation import Report
 from unmask.models import shipped_models
-from unmask.models.runtime import Backend
 from unmask.video.reader import Limits
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def preprocess(
     exact: bool = False,
     workers: int = 1,
     device: str = "auto",
+    backend: Backend = "auto",
     limits: Limits = Limits(),  # noqa: B008
     engine: Engine | None = None,
     shard: Shard = WHOLE,
@@ -103,6 +104,7 @@ def preprocess(
         faces: whose faces are kept; whose count is for the model to say.
         workers: processes of this machine.
         device: where the face detector runs.
+        backend: who computes it: "torch", "onnx" or "openvino"; "auto" is torch.
         limits: what a video may cost before it is refused.
         engine: where it runs, in place of `workers`.
         shard: the part of the videos that is done.
@@ -117,7 +119,7 @@ def preprocess(
 
     preprocessor = VideoPreprocessor(
         sequence_length, target_fps, image_size, overlap=overlap, margin=margin, faces=faces,
-        exact=exact, device=str(pick_device(device)), limits=limits,
+        exact=exact, device=str(pick_device(device)), limits=limits, backend=backend,
     )  # fmt: skip
     where = engine or Engine(workers)
     return preprocess_tree(source, target, preprocessor, where, on_progress, shard)

@@ -22,7 +22,7 @@ backend = click.option(
     type=click.Choice(["auto", "torch", "onnx", "openvino"]),
     default="auto",
     show_default=True,
-    help="Who computes the network; auto: the fastest that is installed.",
+    help="Who computes the networks; auto: the fastest that is installed.",
 )
 model = click.option(
     "--model",

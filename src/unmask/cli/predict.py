@@ -11,8 +11,8 @@ import click
 from unmask.cli import options
 
 if TYPE_CHECKING:
+    from unmask.backends import Backend
     from unmask.engine import Engine
-    from unmask.models.runtime import Backend
 
 log = logging.getLogger("unmask")
 

@@ -45,6 +45,7 @@ log = logging.getLogger("unmask")
 @options.allow
 @options.timeout
 @options.device
+@options.backend
 @options.hwaccel
 @click.pass_obj
 def preprocess(

@@ -7,7 +7,7 @@ import click
 from unmask.cli import options
 
 if TYPE_CHECKING:
-    from unmask.models.runtime import Backend
+    from unmask.backends import Backend
 
 
 @click.command(short_help="Whether a model scores here as it should.")

@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from unmask.backends import Backend, lacks
 from unmask.data import pt_file
 from unmask.data.pt_file import ProcessedVideo, Summary, Writer
 from unmask.documents import check
-from unmask.errors import StoreError
+from unmask.errors import StoreError, UsageError
 from unmask.face_spec import FaceSpec
 from unmask.faces import MTCNN, FaceCrop, FaceFinder, Tracker
 from unmask.stages import stage, timed
@@ -37,9 +38,10 @@ class VideoPreprocessor:
         min_face_size: smallest face looked for, in pixels of the frame.
         device: where the face detector runs.
         limits: what a video may cost before it is refused.
+        backend: who computes the face detector (see MTCNN).
 
     Raises:
-        UsageError: a setting is out of bounds (see FaceSpec).
+        UsageError: a setting is out of bounds (see FaceSpec), or the backend is not installed.
     """
 
     def __init__(
@@ -55,7 +57,10 @@ class VideoPreprocessor:
         min_face_size: int = 20,
         device: str = "cpu",
         limits: Limits = Limits(),  # noqa: B008
+        backend: Backend = "auto",
     ) -> None:
+        if why := lacks(backend):
+            raise UsageError(why)
         settings = {
             "target_fps": target_fps,
             "image_size": image_size,
@@ -70,17 +75,22 @@ class VideoPreprocessor:
         self.min_face_size = min_face_size
         self.device = device
         self.limits = limits
+        self.backend = backend
 
     @classmethod
     def from_spec(
-        cls, spec: FaceSpec, device: str = "cpu", limits: Limits | None = None
+        cls,
+        spec: FaceSpec,
+        device: str = "cpu",
+        limits: Limits | None = None,
+        backend: Backend = "auto",
     ) -> "VideoPreprocessor":
         """The preprocessor that makes what a model with this spec was trained on."""
-        return cls(**asdict(spec), device=device, limits=limits or Limits())
+        return cls(**asdict(spec), device=device, limits=limits or Limits(), backend=backend)
 
     @cached_property
     def _detector(self) -> MTCNN:
-        return MTCNN(self.min_face_size, device=self.device)
+        return MTCNN(self.min_face_size, device=self.device, backend=self.backend)
 
     def opening(self, open_video: OpenVideo) -> Self:
         """The same preprocessor, which opens its videos in another way."""

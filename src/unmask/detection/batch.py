@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from unmask import storage
+from unmask.backends import Backend
 from unmask.data import pt_file
 from unmask.data.preprocessor import OpenVideo
 from unmask.detection.detector import Detector
 from unmask.detection.prediction import Prediction
 from unmask.engine import HERE, Engine, run
 from unmask.errors import CorpusError, FileError
-from unmask.models.runtime import Backend
 from unmask.video.reader import VIDEO_SUFFIXES, Limits, Video, find_videos
 
 _POLL = 1.0  # seconds between looks at a folder that is watched

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from unmask import storage
+from unmask.backends import Backend
 from unmask.data import pt_file
 from unmask.data.choice import choose_faces
 from unmask.data.preprocessor import OpenVideo, VideoPreprocessor
@@ -32,7 +33,7 @@ from unmask.face_spec import FaceSpec
 from unmask.faces import FaceCrop
 from unmask.faces.tracks import parse_faces
 from unmask.models import Bundle, Calibration, Decision, find_model, load_bundle
-from unmask.models.runtime import Backend, open_runtime
+from unmask.models.runtime import open_runtime
 from unmask.stages import stage
 from unmask.threads import batched, threaded
 from unmask.video.corruption import Corruption
@@ -68,8 +69,8 @@ class Detector:
         limits: what a video may cost before it is refused.
         stability: judge copies of every video, too, and give up verdicts that they do not share
             (see unmask.detection.stability.tested).
-        backend: who computes the network: "torch", "onnx", "openvino", or "auto" (see
-            unmask.models.runtime.open_runtime).
+        backend: who computes the model, and finds the faces: "torch", "onnx", "openvino", or "auto"
+            (see unmask.models.runtime.open_runtime, and MTCNN).
 
     Attributes:
         bundle: the model.
@@ -94,7 +95,7 @@ class Detector:
         self.device = pick_device(device)
         self.model = ModelId(bundle.name, bundle.sha256)
         spec = replace(bundle.spec, faces=self.decision.faces)
-        self.preprocessor = VideoPreprocessor.from_spec(spec, str(self.device), limits)
+        self.preprocessor = VideoPreprocessor.from_spec(spec, str(self.device), limits, backend)
         self._asked, self._corrupted = faces is not None, False
         self._altered = False  # what was done to a copy is no fault of the video's
         # On CPUs a core for each group of faces; small groups stay in the cache.

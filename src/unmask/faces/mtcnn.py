@@ -6,24 +6,24 @@ R-Net refines 24 px patches, O-Net decides on 48 px patches and places five land
 weights are facenet-pytorch's (see NOTICE); with the same settings the results are its results.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
+
+from unmask.backends import Backend
+from unmask.faces.compiled import Compiled
+from unmask.faces.networks import load_networks
 
 # Where a head may be in the next frame: so far around its box, in sides of the box, and found
 # by cells of these sizes.
 _AROUND = 0.75
 _SMALLER, _LARGER = 0.4, 1.25
-WEIGHTS = Path(__file__).with_name("mtcnn.safetensors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,98 +62,6 @@ class _Level:
     owner: NDArray[np.int64]
     corner: NDArray[np.int64]
     size: tuple[int, int]
-
-
-class PNet(nn.Module):
-    """Proposals: (B, 3, H, W) -> face probability (B, h, w) and box shifts (B, 4, h, w)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(3, 10, 3),
-            nn.PReLU(10),
-            _MaxPool2(),
-            nn.Conv2d(10, 16, 3),
-            nn.PReLU(16),
-            nn.Conv2d(16, 32, 3),
-            nn.PReLU(32),
-        )
-        self.face = nn.Conv2d(32, 2, 1)
-        self.shift = nn.Conv2d(32, 4, 1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
-        x = self.features(x)
-        return self.face(x).softmax(dim=1)[:, 1], self.shift(x)
-
-
-class _MaxPool2(nn.Module):
-    """`nn.MaxPool2d(2, 2, ceil_mode=True)`, several times faster where channels come last."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        odd = (0, x.shape[3] % 2, 0, x.shape[2] % 2)
-        if any(odd):
-            x = F.pad(x, odd, value=float("-inf"))
-        x = torch.maximum(x[:, :, ::2], x[:, :, 1::2])
-        return torch.maximum(x[..., ::2], x[..., 1::2])
-
-
-class RNet(nn.Module):
-    """Refinement: (N, 3, 24, 24) -> face probability (N,) and box shifts (N, 4)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(3, 28, 3),
-            nn.PReLU(28),
-            nn.MaxPool2d(3, 2, ceil_mode=True),
-            nn.Conv2d(28, 48, 3),
-            nn.PReLU(48),
-            nn.MaxPool2d(3, 2, ceil_mode=True),
-            nn.Conv2d(48, 64, 2),
-            nn.PReLU(64),
-            nn.Flatten(),
-            nn.Linear(576, 128),
-            nn.PReLU(128),
-        )
-        self.face = nn.Linear(128, 2)
-        self.shift = nn.Linear(128, 4)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
-        x = self.features(x)
-        return self.face(x).softmax(dim=1)[:, 1], self.shift(x)
-
-
-class ONet(nn.Module):
-    """Output: (N, 3, 48, 48) -> face probability (N,), box shifts (N, 4), landmarks (N, 10)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(3, 32, 3),
-            nn.PReLU(32),
-            nn.MaxPool2d(3, 2, ceil_mode=True),
-            nn.Conv2d(32, 64, 3),
-            nn.PReLU(64),
-            nn.MaxPool2d(3, 2, ceil_mode=True),
-            nn.Conv2d(64, 64, 3),
-            nn.PReLU(64),
-            nn.MaxPool2d(2, 2, ceil_mode=True),
-            nn.Conv2d(64, 128, 2),
-            nn.PReLU(128),
-            nn.Flatten(),
-            nn.Linear(1152, 256),
-            nn.PReLU(256),
-        )
-        self.face = nn.Linear(256, 2)
-        self.shift = nn.Linear(256, 4)
-        self.landmarks = nn.Linear(256, 10)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See the class."""
-        x = self.features(x)
-        return self.face(x).softmax(dim=1)[:, 1], self.shift(x), self.landmarks(x)
 
 
 class _Pictures:
@@ -236,7 +144,9 @@ class MTCNN:
         min_face_size: smallest face looked for, in pixels of the frame.
         thresholds: face probability that P-, R- and O-Net ask for.
         factor: ratio between two levels of the pyramid.
-        device: where the networks run.
+        device: where the networks run, on torch.
+        backend: "onnx" or "openvino" compute the networks on the CPU, whatever the device; "auto"
+            is torch, because a short clip takes less time than the others take to begin.
     """
 
     def __init__(
@@ -245,21 +155,19 @@ class MTCNN:
         thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
         factor: float = 0.709,
         device: str | torch.device = "cpu",
+        backend: Backend = "auto",
     ) -> None:
         self.min_face_size = min_face_size
         self.thresholds = thresholds
         self.factor = factor
-        self.device = torch.device(device)
+        on_torch = backend in ("auto", "torch")
+        self.device = torch.device(device if on_torch else "cpu")
         # Maps that stay in the cache beat large batches on a CPU, by a factor of three.
         self._pixels_at_once = 400_000 if self.device.type == "cpu" else 16_000_000
-        self._pnet, self._rnet, self._onet = PNet(), RNet(), ONet()
-        tensors = load_file(WEIGHTS)
-        for name, net in (("pnet.", self._pnet), ("rnet.", self._rnet), ("onet.", self._onet)):
-            net.load_state_dict(
-                {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
-            )
-            net.requires_grad_(False).eval()
-            net.to(self.device).to(memory_format=torch.channels_last)
+        self._pnet, self._rnet, self._onet = (
+            net.to(self.device) if on_torch else Compiled(net, backend, torch.get_num_threads())
+            for net in load_networks()
+        )
 
     @torch.inference_mode()
     def detect(
@@ -409,7 +317,9 @@ def _size(width: int, height: int, scale: float) -> tuple[int, int]:
     return int(width * scale + 1), int(height * scale + 1)
 
 
-def _in_chunks(net: nn.Module, patches: Tensor) -> tuple[NDArray[np.float32], ...]:
+def _in_chunks(
+    net: Callable[[Tensor], tuple[Tensor, ...]], patches: Tensor
+) -> tuple[NDArray[np.float32], ...]:
     """Run `net` over patches in bounded batches; an empty input is one empty batch."""
     results = [net(chunk) for chunk in patches.split(512)]
     return tuple(torch.cat(parts).float().cpu().numpy() for parts in zip(*results, strict=True))

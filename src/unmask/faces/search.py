@@ -65,13 +65,15 @@ class FaceFinder:
         pool = ThreadPoolExecutor(threads, "faces", take_one_core if threads > 1 else None)
         coming: deque[tuple[_Stretch, Future[None]]] = deque()
         before: Future[None] | None = None
+        first: Future[list[Face]] | None = None
         try:
             for stretch in self._stretches(frames):
                 if self._every:
                     done = pool.submit(self._search_all, stretch)
                 else:
                     last = pool.submit(self._search, stretch.sightings[-1], stretch.share)
-                    done = pool.submit(self._settle, stretch, last, before)
+                    done = pool.submit(self._settle, stretch, first, last, before)
+                    first = last
                 coming.append((stretch, done))
                 before = done
                 if len(coming) > threads:
@@ -111,15 +113,23 @@ class FaceFinder:
             sighting.faces = faces
 
     def _settle(
-        self, stretch: "_Stretch", last: Future[list[Face]], before: Future[None] | None
+        self,
+        stretch: "_Stretch",
+        first: Future[list[Face]] | None,
+        last: Future[list[Face]],
+        before: Future[None] | None,
     ) -> None:
-        """Follow faces into a stretch from both ends, and on through it where they end inside."""
-        if before is not None:
-            before.result()
+        """Follow faces into a stretch from both ends, and on through it where they end inside.
+
+        Args:
+            stretch: the frames.
+            first, last: the searches of its start and its end.
+            before: done with the stretch before it, which is worked at meanwhile.
+        """
         *between, end = stretch.sightings
         end.faces = last.result()
         start = stretch.start
-        left, right = start.faces if start else [], end.faces
+        left, right = first.result() if start and first else [], end.faces
         for one, other in zip(between, between[::-1], strict=True):
             if one.frame.index >= other.frame.index:
                 if one is other:
@@ -127,6 +137,8 @@ class FaceFinder:
                 break
             one.faces, other.faces = self._follow([one, other], [left, right])
             left, right = one.faces, other.faces
+        if before is not None:
+            before.result()
         searched = {end}
         for sighting in stretch.sightings:
             if start is not None:

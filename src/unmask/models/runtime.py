@@ -4,17 +4,16 @@ A network has two halves: faces -> features, each face on its own, and windows o
 logits. Prediction runs the first once a face, however many windows share it.
 """
 
-import importlib.util
 import threading
 from collections.abc import Callable
 from copy import deepcopy
-from functools import cache
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unmask.backends import Backend, compile_openvino, lacks, onnx_session, read_openvino
 from unmask.device import autocast, fast_precision
 from unmask.errors import ModelError, UsageError
 from unmask.models.backbones import folded
@@ -22,10 +21,7 @@ from unmask.models.bundle import Bundle
 from unmask.models.graph import OUTPUTS, Halves
 from unmask.models.network import DeepfakeNet
 
-Backend = Literal["auto", "torch", "onnx", "openvino"]
-BACKENDS: tuple[Backend, ...] = get_args(Backend)
 _FASTEST: tuple[Backend, ...] = ("openvino", "onnx", "torch")  # docs/benchmarks.md has the figures
-_PACKAGES = {"openvino": ("openvino", "onnx"), "onnx": ("onnxruntime", "onnx")}
 Floats = NDArray[np.float32]
 Faces = NDArray[np.uint8]
 
@@ -100,8 +96,8 @@ def _lacks(bundle: Bundle, backend: Backend) -> str | None:
         if bundle.network is None:
             return f"{bundle.name} is an ONNX file: install unmask[onnx] or unmask[openvino]"
         return None
-    if not all(importlib.util.find_spec(name) for name in _PACKAGES[backend]):
-        return f"the backend {backend} is not installed: pip install 'unmask[{backend}]'"
+    if why := lacks(backend):
+        return why
     if bundle.graph is None:
         return (
             f"{bundle.name} has no ONNX file of its weights, which the backend {backend} needs: "
@@ -177,24 +173,9 @@ class OnnxRuntime(_GraphRuntime):
     precisions: tuple[str, ...] = ("float32",)
 
     def _compile(self, model: bytes, precision: str, fixed: bool) -> Callable[..., dict[str, Any]]:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # whoever calls brings a core
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = onnx_session(model)
         names = [output.name for output in session.get_outputs()]
         return lambda **inputs: dict(zip(names, session.run(names, inputs), strict=True))
-
-
-@cache
-def _openvino_core() -> Any:
-    """OpenVINO's plugins, for as long as the process lives: a fork after they were unloaded crashes
-    in what they have left behind.
-    """
-    import openvino
-
-    return openvino.Core()
 
 
 class OpenVinoRuntime(_GraphRuntime):
@@ -208,19 +189,11 @@ class OpenVinoRuntime(_GraphRuntime):
         super().__init__(halves)
 
     def _compile(self, model: bytes, precision: str, fixed: bool) -> Callable[..., dict[str, Any]]:
-        core = _openvino_core()
-        graph = core.read_model(model)
+        graph = read_openvino(model)
         shape = [1, 1, *(size.get_length() for size in list(graph.inputs[0].partial_shape)[2:])]
         if fixed:
             graph.reshape(shape)
-        compiled = core.compile_model(
-            graph, "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[precision],
-                "INFERENCE_NUM_THREADS": self._threads,
-                "NUM_STREAMS": self._threads,
-            },
-        )  # fmt: skip
+        compiled = compile_openvino(graph, precision, self._threads)
         names = [next(n for n in OUTPUTS if n in out.names) for out in compiled.outputs]
         mine = threading.local()  # a request serves one thread at a time
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unmask.errors import UsageError
 
 if TYPE_CHECKING:  # the server stays without torch
-    from unmask.models.runtime import Backend
+    from unmask.backends import Backend
 
 _TOKEN_LENGTH = 16
 
