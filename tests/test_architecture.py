@@ -109,7 +109,7 @@ def test_timm_is_not_imported_where_others_compute() -> None:
     """It takes as long to import as a short clip takes to judge."""
     pytest.importorskip("onnxruntime")
     script = (
-        "import sys, numpy as np, unmask\n"
+        "import sys, unmask\n"
         "detector = unmask.load_model('small', backend='onnx')\n"
         "assert detector.preprocessor.spec.image_size == 288\n"
         "print('THERE', sorted({'timm', 'torchvision'} & set(sys.modules)))\n"

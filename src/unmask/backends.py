@@ -1,6 +1,8 @@
 """Who can compute a network: torch, ONNX Runtime or OpenVINO, the last two on the CPU."""
 
 import importlib.util
+import threading
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal, get_args
 
@@ -16,12 +18,12 @@ def lacks(backend: Backend) -> str | None:
     return f"the backend {backend} is not installed: pip install 'unmask[{backend}]'"
 
 
-def onnx_session(model: bytes) -> Any:
-    """An onnxruntime.InferenceSession on one core: whoever calls brings one."""
+def onnx_session(model: bytes, threads: int = 1) -> Any:
+    """An onnxruntime.InferenceSession on one core, which whoever calls brings; 0 takes all."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
@@ -41,9 +43,17 @@ def read_openvino(model: bytes) -> Any:
     return _openvino_core().read_model(model)
 
 
-def compile_openvino(model: Any, precision: str, threads: int) -> Any:
-    """An openvino.CompiledModel for so many callers at once, in "float32" or "bfloat16"."""
-    return _openvino_core().compile_model(
+def compile_openvino(model: Any, precision: str, threads: int) -> Callable[[Any], list[Any]]:
+    """A function of an openvino.Model's inputs, by name or in order, to its outputs in order.
+
+    What OpenVINO sets up at the first call hangs if two threads begin it at once: call it before.
+
+    Args:
+        model: see read_openvino.
+        precision: "float32" or "bfloat16".
+        threads: that will call it at once.
+    """
+    compiled = _openvino_core().compile_model(
         model, "CPU",
         {
             "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[precision],
@@ -51,3 +61,11 @@ def compile_openvino(model: Any, precision: str, threads: int) -> Any:
             "NUM_STREAMS": threads,
         },
     )  # fmt: skip
+    mine = threading.local()  # a request serves one thread at a time
+
+    def run(inputs: Any) -> list[Any]:
+        if not hasattr(mine, "request"):
+            mine.request = compiled.create_infer_request()
+        return [value.copy() for value in mine.request.infer(inputs, share_inputs=True).values()]
+
+    return run

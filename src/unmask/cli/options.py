@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import click
 
+from unmask.backends import BACKENDS
+
 Command = Callable[..., int]
 
 device = click.option(
@@ -19,7 +21,7 @@ hwaccel = click.option(
 )
 backend = click.option(
     "--backend",
-    type=click.Choice(["auto", "torch", "onnx", "openvino"]),
+    type=click.Choice(BACKENDS),
     default="auto",
     show_default=True,
     help="Who computes the networks; auto: the fastest that is installed.",

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from unmask.atomic import replacing
+from unmask.backends import onnx_session
 from unmask.data import pt_file
 from unmask.data.preprocessor import VideoPreprocessor
 from unmask.data.pt_file import ProcessedVideo
@@ -136,13 +137,7 @@ def _lost(bundle: Bundle, windows: _Windows, found: list[float]) -> float:
 
 
 def _run_graph(path: Path, windows: _Windows) -> list[float]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        path.read_bytes(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnx_session(path.read_bytes(), threads=0)
     return [float(session.run(["window"], window)[0][0]) for window in windows]
 
 

@@ -1,6 +1,5 @@
 """The networks of MTCNN in ONNX Runtime or OpenVINO."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +27,7 @@ class Compiled:
     def __init__(self, net: Network, backend: Backend, threads: int) -> None:
         self._net = net
         self._run = _RUNNERS[backend](to_onnx(net), threads)
-        # What OpenVINO sets up at the first call hangs if two threads begin it at once.
+        # The first call is one thread's (see compile_openvino).
         self(torch.zeros(1, 3, net.side or 12, net.side or 12))
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -47,16 +46,8 @@ def _in_onnx(model: bytes, threads: int) -> Run:
 
 
 def _in_openvino(model: bytes, threads: int) -> Run:
-    compiled = compile_openvino(read_openvino(model), "float32", threads)
-    mine = threading.local()  # a request serves one thread at a time
-
-    def run(pixels: NDArray[np.float32]) -> list[Any]:
-        if not hasattr(mine, "request"):
-            mine.request = compiled.create_infer_request()
-        found = mine.request.infer([pixels], share_inputs=True)
-        return [found[output].copy() for output in compiled.outputs]
-
-    return run
+    run = compile_openvino(read_openvino(model), "float32", threads)
+    return lambda pixels: run([pixels])
 
 
 _RUNNERS = {"onnx": _in_onnx, "openvino": _in_openvino}

@@ -172,12 +172,12 @@ def load_bundle(path: str | Path) -> Bundle:
     calibration = Calibration.load(weights.parent) if weights.name == WEIGHTS else None
     card = weights.with_name(CARD)
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None
-    graph = weights.with_name(GRAPH)
+    graph = weights.with_name(GRAPH) if weights.with_name(GRAPH).is_file() else None
     build = partial(_build, config.model, source, state, weights)
-    if not graph.is_file():
-        return Bundle(config, build(), calibration, text, sha256_of(weights))
-    # Others will compute it, most likely: timm takes longer to import than they take for a clip.
-    return Bundle(config, build, calibration, text, sha256_of(weights), graph)
+    # With a graph others will compute it, most likely, and timm takes longer to import than they
+    # take for a clip.
+    network = build if graph else build()
+    return Bundle(config, network, calibration, text, sha256_of(weights), graph)
 
 
 def _build(

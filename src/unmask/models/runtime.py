@@ -4,7 +4,6 @@ A network has two halves: faces -> features, each face on its own, and windows o
 logits. Prediction runs the first once a face, however many windows share it.
 """
 
-import threading
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, NamedTuple, Protocol
@@ -193,16 +192,8 @@ class OpenVinoRuntime(_GraphRuntime):
         shape = [1, 1, *(size.get_length() for size in list(graph.inputs[0].partial_shape)[2:])]
         if fixed:
             graph.reshape(shape)
-        compiled = compile_openvino(graph, precision, self._threads)
-        names = [next(n for n in OUTPUTS if n in out.names) for out in compiled.outputs]
-        mine = threading.local()  # a request serves one thread at a time
-
-        def run(**inputs: Any) -> dict[str, Any]:
-            if not hasattr(mine, "request"):
-                mine.request = compiled.create_infer_request()
-            found = mine.request.infer(inputs)
-            return dict(zip(names, (value.copy() for value in found.values()), strict=True))
-
-        if fixed:  # what OpenVINO sets up at the first call hangs if two threads begin it at once
-            run(faces=np.zeros(shape, np.uint8))
-        return run
+        run = compile_openvino(graph, precision, self._threads)
+        names = [next(n for n in OUTPUTS if n in out.names) for out in graph.outputs]
+        if fixed:
+            run({"faces": np.zeros(shape, np.uint8)})
+        return lambda **inputs: dict(zip(names, run(inputs), strict=True))
